@@ -1,0 +1,3 @@
+//! The `longhand` binary.
+#![forbid(unsafe_code)]
+fn main() {}

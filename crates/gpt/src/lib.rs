@@ -1,0 +1,1 @@
+//! GPT models on hand-written CPU kernels.

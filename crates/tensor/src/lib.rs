@@ -1,2 +1,33 @@
-//! Hand-written CPU kernels for GPT-class models.
+//! Longhand's kernels: all of its mathematics, forward and backward, on slices and small dims structs.
+//!
+//! ```text
+//! ctx        Ctx { isa, threads }: the first argument of every public op
+//! error      one enum for everything that can be wrong with an argument
+//! shape      checked products and strides: every size passes through here
+//! matrix     MatRef, MatMut: a slice, dims, two strides
+//! arena      one block of memory for a step; handles, never pointers
+//! random     Philox, counter-based
+//! parallel   the only file that names rayon
+//! reference  every op as plain loops: the oracle, and the teaching text
+//! simd       one vector type of 16 lanes, five ways to compute on it
+//! kernels    row kernels: X_forward and X_backward side by side
+//! matmul     five loops, packed panels, one microkernel
+//! attention  causal, banded or unmasked; naive and fused
+//! exec       Exec, the ops a model is written in; Infer, the executor without a tape
+//! ```
+//!
+//! Shapes in the docs: `B` sequences, `T` tokens, `C` channels, `V` vocabulary, `NH` heads, `HS` head size;
+//! matmul's `M`, `N`, `K`; `R` rows of any kind. All matrices are row-major unless a stride says otherwise.
+
+pub mod ctx;
+pub mod error;
+pub mod matrix;
+pub mod parallel;
 pub mod random;
+pub mod shape;
+pub mod simd;
+
+pub use ctx::Ctx;
+pub use error::{Error, Result};
+pub use matrix::{Accumulate, MatMut, MatRef};
+pub use simd::Isa;

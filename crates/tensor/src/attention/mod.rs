@@ -1,0 +1,1 @@
+//! Attention: causal, banded or unmasked; naive and fused.

@@ -1,0 +1,1 @@
+//! Matrix multiplication: five loops, packed panels, one microkernel.

@@ -1,1 +1,5 @@
 //! GPT models on hand-written CPU kernels.
+#![deny(unsafe_code)]
+pub mod config;
+pub mod error;
+mod json;

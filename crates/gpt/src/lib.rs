@@ -3,3 +3,5 @@
 pub mod config;
 pub mod error;
 mod json;
+pub mod ngram;
+pub mod world;

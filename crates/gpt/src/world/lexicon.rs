@@ -1,0 +1,102 @@
+//! The words of the world and the wordings of its sentences.
+//!
+//! A wording is a template: text with slots in braces. Slots name what fills them, not where they stand:
+//! `{x}` and `{y}` people, `{p}` and `{q}` places, `{t}` and `{u}` things (a colour and a noun), `{r}` the possessive
+//! of `{x}`, `{m}` a mood; `{=word}` is a literal word that the state determines. The wordings of all kinds that may
+//! follow each other are prefix-free once their slots are filled: people's names are capitalised and no word of a
+//! class begins another of its class.
+
+/// People, with the possessive that fits.
+pub(crate) const NAMES: [(&str, &str); 12] = [
+    ("Anna", "her"),
+    ("Ben", "his"),
+    ("Clara", "her"),
+    ("David", "his"),
+    ("Emma", "her"),
+    ("Felix", "his"),
+    ("Grace", "her"),
+    ("Henry", "his"),
+    ("Iris", "her"),
+    ("Jack", "his"),
+    ("Kate", "her"),
+    ("Leo", "his"),
+];
+
+/// Places, each fit for "in the …".
+pub(crate) const PLACES: [&str; 8] = ["kitchen", "garden", "attic", "cellar", "barn", "tower", "forest", "mill"];
+
+/// Colours, each fit for "a …".
+pub(crate) const COLOURS: [&str; 6] = ["red", "blue", "green", "white", "black", "yellow"];
+
+/// Things that a person can hold.
+pub(crate) const NOUNS: [&str; 8] = ["ball", "kite", "drum", "lamp", "cup", "hat", "book", "key"];
+
+/// Moods after a fulfilled wish.
+pub(crate) const GLAD: [&str; 3] = ["happy", "glad", "proud"];
+
+/// Moods after a wish that stayed one.
+pub(crate) const SAD: [&str; 3] = ["sad", "upset", "sorry"];
+
+/// What a sentence says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Where the first person is and what they have.
+    First,
+    /// Where the second person is and what they have.
+    Second,
+    /// One of them wishes for what the other has.
+    WishThing,
+    /// One of them wishes to be with the other.
+    WishMeet,
+    /// A thing changes hands.
+    Give,
+    /// One of two people in one place goes elsewhere.
+    Part,
+    /// Both go elsewhere.
+    GoTogether,
+    /// One goes to where the other is.
+    Join,
+    /// One of two people in two places goes to a third.
+    GoAlone,
+    /// Where both people are at the end.
+    EndPlaces,
+    /// Who has each thing at the end.
+    EndThings,
+    /// The wish came true.
+    Fulfilled,
+    /// The wish did not come true.
+    Failed,
+}
+
+/// The wordings of a kind, all equally probable.
+pub(crate) fn wordings(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::First => &["One day {x} was in the {p} with a {t}.", "Once {x} sat in the {p} and had a {t}."],
+        Kind::Second => &["{x} was in the {p} with a {t}.", "{x} sat in the {p} and had a {t}."],
+        Kind::WishThing => &["{x} wanted to have the {t}.", "{x} wished for the {t}."],
+        Kind::WishMeet => &["{x} wanted to be with {y}.", "{x} wished to meet {y}."],
+        Kind::Give => &["{x} gave the {t} to {y}.", "{y} got the {t} from {x}.", "{x} gave {y} the {t}."],
+        Kind::Part => {
+            &["{x} left {y} in the {p} and went to the {q}.", "{x} went to the {q} but {y} stayed in the {p}."]
+        }
+        Kind::GoTogether => &["{x} and {y} went to the {q}.", "{x} took {y} to the {q}."],
+        Kind::Join => &["{x} joined {y} in the {p}.", "{x} went to see {y} in the {p}."],
+        Kind::GoAlone => &["{x} went from the {p} to the {q}.", "{x} left the {p} for the {q}."],
+        Kind::EndPlaces => &[
+            "At the end {x} was in the {p} and {y} was in the {q}.",
+            "In the evening {x} was in the {p} and {y} in the {q}.",
+        ],
+        Kind::EndThings => {
+            &["The {t} was with {x} and the {u} was with {y}.", "The {t} belonged to {x} and the {u} to {y}."]
+        }
+        Kind::Fulfilled => &["{x} {=got} {r} wish and was {m}.", "The wish of {x} {=came} true and {x} was {m}."],
+        Kind::Failed => {
+            &["{x} {=did} not get {r} wish and was {m}.", "The wish of {x} {=did} not come true and {x} was {m}."]
+        }
+    }
+}
+
+/// The moods that may end a story.
+pub(crate) fn moods(fulfilled: bool) -> &'static [&'static str] {
+    if fulfilled { &GLAD } else { &SAD }
+}

@@ -1,0 +1,378 @@
+//! The generator: draws a story choice by choice, writes its text and keeps its path.
+
+use core::ops::Range;
+
+use longhand_tensor::random::{Philox, Site, SiteKind};
+
+use super::World;
+use super::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, moods, wordings};
+use super::state::{Aim, Cast, Event, State, Thing, Wish};
+
+/// One sentence of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentence {
+    /// What it says.
+    pub kind: Kind,
+    /// Which of the kind's wordings says it.
+    pub wording: usize,
+    /// Where it stands in the text, in bytes.
+    pub range: Range<usize>,
+}
+
+/// A story: its text and the path that the text tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Story {
+    /// The text: one line, no newline at its end.
+    pub text: String,
+    /// ln P(text), summed over the choices as they were drawn.
+    pub log_prob: f64,
+    /// The people and things.
+    pub cast: Cast,
+    /// What one person wishes.
+    pub wish: Wish,
+    /// What happens, in order.
+    pub events: Vec<Event>,
+    /// The state at the start and after each event: one more than `events`.
+    pub states: Vec<State>,
+    /// The sentences, in order: two of opening, the wish, one an event, three of ending.
+    pub sentences: Vec<Sentence>,
+    /// Byte ranges of the words that the state determines: given the story so far, the state leaves one possibility.
+    pub determined: Vec<Range<usize>>,
+}
+
+impl Story {
+    /// Whether the wish is fulfilled at the end.
+    pub fn fulfilled(&self) -> bool {
+        self.states[self.states.len() - 1].fulfils(self.wish)
+    }
+}
+
+/// Where choices come from: draws of a generator, or a path laid down by an enumeration.
+pub(crate) trait Choose {
+    /// One of `n` equally probable options.
+    fn choose(&mut self, n: usize) -> usize;
+}
+
+/// Choices of story `index`, from Philox.
+struct Draws {
+    philox: Philox,
+    next: u64,
+}
+
+/// Draws kept apart for one story; none makes half as many.
+pub(crate) const DRAWS_PER_STORY: u64 = 128;
+
+impl Choose for Draws {
+    fn choose(&mut self, n: usize) -> usize {
+        let k = self.philox.below(self.next, n as u32) as usize;
+        self.next += 1;
+        k
+    }
+}
+
+/// Story `index` of `seed`.
+pub(super) fn story(world: &World, seed: u64, index: u64) -> Story {
+    let philox = Philox::new(seed, Site::new(0, SiteKind::World), 0);
+    tell(world, &mut Draws { philox, next: index.wrapping_mul(DRAWS_PER_STORY) })
+}
+
+/// A value for a slot, and whether the state determines it.
+#[derive(Clone, Copy)]
+enum Fill {
+    Word(&'static str),
+    Known(&'static str),
+    /// One of the two people: the first named is a choice, the second is the other.
+    Person(&'static str),
+    /// A thing: the colour's choice may be free, the noun follows from it.
+    Chosen(Thing),
+    KnownThing(Thing),
+    /// A thing at its first mention.
+    New(Thing),
+}
+
+/// Writes a story while it is drawn.
+struct Teller<'a, C: Choose> {
+    world: &'a World,
+    choices: &'a mut C,
+    text: String,
+    log_prob: f64,
+    sentences: Vec<Sentence>,
+    determined: Vec<Range<usize>>,
+}
+
+impl<C: Choose> Teller<'_, C> {
+    /// One of `n` equally probable options.
+    fn choose(&mut self, n: usize) -> usize {
+        self.log_prob -= libm::log(n as f64);
+        self.choices.choose(n)
+    }
+
+    /// One of 0..n without those in `taken`.
+    fn choose_except(&mut self, n: usize, taken: &[usize]) -> usize {
+        let free: Vec<usize> = (0..n).filter(|i| !taken.contains(i)).collect();
+        free[self.choose(free.len())]
+    }
+
+    /// An index by `weights`.
+    fn choose_weighted(&mut self, weights: &[usize]) -> usize {
+        let total: usize = weights.iter().sum();
+        let mut at = self.choices.choose(total);
+        let mut k = 0;
+        while at >= weights[k] {
+            at -= weights[k];
+            k += 1;
+        }
+        self.log_prob += libm::log(weights[k] as f64 / total as f64);
+        k
+    }
+
+    fn write(&mut self, word: &str, determined: bool) {
+        let start = self.text.len();
+        self.text.push_str(word);
+        if determined {
+            self.determined.push(start..self.text.len());
+        }
+    }
+
+    /// Writes one sentence of `kind` in a drawn wording; `fill` is asked for each slot.
+    fn say(&mut self, kind: Kind, fill: &[(char, Fill)]) {
+        let options = wordings(kind);
+        let wording = self.choose(options.len().min(self.world.wordings));
+        if !self.text.is_empty() {
+            self.text.push(' ');
+        }
+        let start = self.text.len();
+        let mut rest = options[wording];
+        // A slot said twice in one sentence is known the second time.
+        let mut said: Vec<char> = Vec::new();
+        while let Some(open) = rest.find('{') {
+            self.text.push_str(&rest[..open]);
+            let close = open + rest[open..].find('}').expect("a slot closes");
+            let slot = &rest[open + 1..close];
+            rest = &rest[close + 1..];
+            if let Some(word) = slot.strip_prefix('=') {
+                self.write(word, true);
+                continue;
+            }
+            let name = slot.chars().next().expect("a slot has a name");
+            let value = fill.iter().find(|f| f.0 == name).expect("a slot has a value").1;
+            let again = said.contains(&name);
+            said.push(name);
+            let thing = match value {
+                Fill::Word(word) => {
+                    self.write(word, again);
+                    continue;
+                }
+                Fill::Known(word) => {
+                    self.write(word, true);
+                    continue;
+                }
+                Fill::Person(word) => {
+                    self.write(word, said.iter().any(|&s| s != name && (s == 'x' || s == 'y')) || again);
+                    continue;
+                }
+                Fill::New(thing) | Fill::Chosen(thing) | Fill::KnownThing(thing) => thing,
+            };
+            self.write(COLOURS[thing.colour], matches!(value, Fill::KnownThing(_)));
+            self.text.push(' ');
+            self.write(NOUNS[thing.noun], !matches!(value, Fill::New(_)));
+        }
+        self.text.push_str(rest);
+        self.sentences.push(Sentence { kind, wording, range: start..self.text.len() });
+    }
+}
+
+/// Tells one story by the choices given.
+pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
+    use Fill::{Chosen, Known, KnownThing, New, Person, Word};
+    let mut t = Teller {
+        world,
+        choices,
+        text: String::with_capacity(512),
+        log_prob: 0.0,
+        sentences: Vec::with_capacity(12),
+        determined: Vec::with_capacity(40),
+    };
+
+    // Opening: both people, where they are, what they have.
+    let (mut names, mut place) = ([0; 2], [0; 2]);
+    let mut things = [Thing { colour: 0, noun: 0 }; 2];
+    for k in 0..2 {
+        names[k] = t.choose_except(world.names, &names[..k]);
+        place[k] = t.choose_except(world.places, &place[..k]);
+        let (colours, nouns): (Vec<usize>, Vec<usize>) = things[..k].iter().map(|t| (t.colour, t.noun)).unzip();
+        things[k] =
+            Thing { colour: t.choose_except(world.colours, &colours), noun: t.choose_except(world.nouns, &nouns) };
+        t.say(
+            if k == 0 { Kind::First } else { Kind::Second },
+            &[('x', Word(NAMES[names[k]].0)), ('p', Word(PLACES[place[k]])), ('t', New(things[k]))],
+        );
+    }
+    let cast = Cast { names, things };
+    let mut state = State { place, holder: [0, 1] };
+    let name = |k: usize| NAMES[names[k]].0;
+
+    // The wish.
+    let who = t.choose(2);
+    let aim = [Aim::Thing, Aim::Meet][t.choose(2)];
+    let wish = Wish { who, aim };
+    t.say(
+        if aim == Aim::Thing { Kind::WishThing } else { Kind::WishMeet },
+        &[('x', Word(name(who))), ('y', Known(name(1 - who))), ('t', KnownThing(things[1 - who]))],
+    );
+
+    // What happens.
+    let (mut events, mut states) = (Vec::new(), vec![state]);
+    let length = world.min_events + t.choose(world.max_events - world.min_events + 1);
+    while events.len() < length {
+        let event = if state.together() {
+            match t.choose_weighted(&TOGETHER) {
+                0 => {
+                    let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
+                    let who = givers[t.choose(givers.len())];
+                    let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
+                    let thing = held[t.choose(held.len())];
+                    let said = if held.len() == 1 { KnownThing(things[thing]) } else { Chosen(things[thing]) };
+                    t.say(Kind::Give, &[('x', Person(name(who))), ('y', Person(name(1 - who))), ('t', said)]);
+                    Event::Give { who, thing }
+                }
+                1 => {
+                    let who = t.choose(2);
+                    let to = t.choose_except(world.places, &[state.place[who]]);
+                    t.say(
+                        Kind::Part,
+                        &[
+                            ('x', Word(name(who))),
+                            ('y', Known(name(1 - who))),
+                            ('p', Known(PLACES[state.place[who]])),
+                            ('q', Word(PLACES[to])),
+                        ],
+                    );
+                    Event::Part { who, to }
+                }
+                _ => {
+                    let who = t.choose(2);
+                    let to = t.choose_except(world.places, &[state.place[who]]);
+                    t.say(
+                        Kind::GoTogether,
+                        &[('x', Word(name(who))), ('y', Known(name(1 - who))), ('q', Word(PLACES[to]))],
+                    );
+                    Event::GoTogether { who, to }
+                }
+            }
+        } else {
+            let who_joins = t.choose_weighted(&APART);
+            let who = t.choose(2);
+            if who_joins == 0 {
+                t.say(
+                    Kind::Join,
+                    &[('x', Word(name(who))), ('y', Known(name(1 - who))), ('p', Known(PLACES[state.place[1 - who]]))],
+                );
+                Event::Join { who }
+            } else {
+                let to = t.choose_except(world.places, &state.place);
+                t.say(
+                    Kind::GoAlone,
+                    &[('x', Word(name(who))), ('p', Known(PLACES[state.place[who]])), ('q', Word(PLACES[to]))],
+                );
+                Event::GoAlone { who, to }
+            }
+        };
+        state = state.after(event);
+        events.push(event);
+        states.push(state);
+    }
+
+    // The ending: all of it follows from the state.
+    t.say(
+        Kind::EndPlaces,
+        &[
+            ('x', Known(name(0))),
+            ('p', Known(PLACES[state.place[0]])),
+            ('y', Known(name(1))),
+            ('q', Known(PLACES[state.place[1]])),
+        ],
+    );
+    t.say(
+        Kind::EndThings,
+        &[
+            ('t', KnownThing(things[0])),
+            ('x', Known(name(state.holder[0]))),
+            ('u', KnownThing(things[1])),
+            ('y', Known(name(state.holder[1]))),
+        ],
+    );
+    let fulfilled = state.fulfils(wish);
+    let options = moods(fulfilled);
+    let mood = options[t.choose(options.len().min(world.moods))];
+    t.say(
+        if fulfilled { Kind::Fulfilled } else { Kind::Failed },
+        &[('x', Known(name(who))), ('r', Word(NAMES[names[who]].1)), ('m', Word(mood))],
+    );
+
+    let Teller { text, log_prob, sentences, determined, .. } = t;
+    Story { text, log_prob, cast, wish, events, states, sentences, determined }
+}
+
+/// Weights of giving, parting and going together.
+pub(super) const TOGETHER: [usize; 3] = [2, 1, 1];
+
+/// Weights of joining and going alone.
+pub(super) const APART: [usize; 2] = [2, 1];
+
+/// How many stories `world` has: the product of the free choices, summed over the paths of kinds.
+pub(super) fn count(world: &World) -> u128 {
+    let said = |kind: Kind| wordings(kind).len().min(world.wordings) as u128;
+    let n = |x: usize| x as u128;
+    // Endings by whether the wish is fulfilled.
+    let ending = |fulfilled: bool| {
+        let (kind, moods) = (if fulfilled { Kind::Fulfilled } else { Kind::Failed }, moods(fulfilled).len());
+        said(Kind::EndPlaces) * said(Kind::EndThings) * said(kind) * n(moods.min(world.moods))
+    };
+    // Stories to tell from here on, with `left` events to go; places count only as together or apart.
+    fn onward(
+        world: &World,
+        together: bool,
+        holder: [usize; 2],
+        left: usize,
+        said: &dyn Fn(Kind) -> u128,
+        end: &dyn Fn(bool, [usize; 2]) -> u128,
+    ) -> u128 {
+        if left == 0 {
+            return end(together, holder);
+        }
+        let go = |together: bool, holder: [usize; 2]| onward(world, together, holder, left - 1, said, end);
+        if together {
+            let gives: u128 = (0..2)
+                .map(|thing| {
+                    let mut holder = holder;
+                    holder[thing] = 1 - holder[thing];
+                    go(true, holder)
+                })
+                .sum();
+            let dests = 2 * (world.places - 1) as u128;
+            said(Kind::Give) * gives
+                + said(Kind::Part) * dests * go(false, holder)
+                + said(Kind::GoTogether) * dests * go(true, holder)
+        } else {
+            said(Kind::Join) * 2 * go(true, holder)
+                + said(Kind::GoAlone) * 2 * (world.places - 2) as u128 * go(false, holder)
+        }
+    }
+    let twice = |x: usize| n(x) * n(x - 1);
+    let opening = twice(world.names) * twice(world.places) * twice(world.colours) * twice(world.nouns);
+    let mut paths = 0u128;
+    for who in 0..2 {
+        for aim in [Aim::Thing, Aim::Meet] {
+            let end = |together: bool, holder: [usize; 2]| {
+                let state = State { place: [0, usize::from(!together)], holder };
+                ending(state.fulfils(Wish { who, aim }))
+            };
+            let kind = if aim == Aim::Thing { Kind::WishThing } else { Kind::WishMeet };
+            for left in world.min_events..=world.max_events {
+                paths += said(kind) * onward(world, false, [0, 1], left, &said, &end);
+            }
+        }
+    }
+    opening * said(Kind::First) * said(Kind::Second) * paths
+}

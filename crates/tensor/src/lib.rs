@@ -30,6 +30,8 @@ pub mod random;
 pub mod reference;
 pub mod shape;
 pub mod simd;
+#[cfg(test)]
+mod testing;
 
 pub use ctx::Ctx;
 pub use error::{Error, Result};

@@ -38,6 +38,33 @@ fn first(n: usize) -> (__m256i, __m256i) {
     }
 }
 
+/// `Simd::transpose8` in registers: pairs, then quads, then halves change places.
+/// # Safety
+/// As `Simd::transpose8`, on a CPU with AVX.
+#[inline(always)]
+pub(super) unsafe fn transpose8(rows: [*const f32; 8], dst: *mut f32, stride: usize) {
+    // SAFETY: the caller vouches for the memory and for AVX.
+    unsafe {
+        let r = rows.map(|p| _mm256_loadu_ps(p));
+        let mut quads = [r[0]; 8];
+        for h in [0, 4] {
+            let (a, b) = (_mm256_unpacklo_ps(r[h], r[h + 1]), _mm256_unpackhi_ps(r[h], r[h + 1]));
+            let (c, d) = (_mm256_unpacklo_ps(r[h + 2], r[h + 3]), _mm256_unpackhi_ps(r[h + 2], r[h + 3]));
+            // Columns 0 and 4, 1 and 5, 2 and 6, 3 and 7 of rows h ..= h + 3.
+            quads[h] = _mm256_shuffle_ps::<0x44>(a, c);
+            quads[h + 1] = _mm256_shuffle_ps::<0xee>(a, c);
+            quads[h + 2] = _mm256_shuffle_ps::<0x44>(b, d);
+            quads[h + 3] = _mm256_shuffle_ps::<0xee>(b, d);
+        }
+        for k in 0..4 {
+            _mm256_storeu_ps(dst.add(k * stride), _mm256_permute2f128_ps::<0x20>(quads[k], quads[k + 4]));
+        }
+        for k in 0..4 {
+            _mm256_storeu_ps(dst.add((k + 4) * stride), _mm256_permute2f128_ps::<0x31>(quads[k], quads[k + 4]));
+        }
+    }
+}
+
 /// One intrinsic on both halves.
 macro_rules! both {
     ($f:ident($($x:expr),*)) => {
@@ -98,6 +125,11 @@ impl Simd for Avx2 {
             _mm256_storeu_ps(p, v.0);
             _mm256_storeu_ps(p.add(8), v.1);
         }
+    }
+    #[inline(always)]
+    unsafe fn transpose8(self, rows: [*const f32; 8], dst: *mut f32, stride: usize) {
+        // SAFETY: the caller vouches for the memory; the token proves AVX.
+        unsafe { self::transpose8(rows, dst, stride) }
     }
     #[inline(always)]
     fn add(self, a: Pair, b: Pair) -> Pair {

@@ -64,6 +64,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
+    unsafe fn transpose8(self, rows: [*const f32; 8], dst: *mut f32, stride: usize) {
+        // SAFETY: the caller vouches for the memory; the token proves AVX.
+        unsafe { super::avx2::transpose8(rows, dst, stride) }
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves AVX-512, here and below.
         unsafe { _mm512_add_ps(a, b) }

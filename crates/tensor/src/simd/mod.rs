@@ -86,6 +86,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `p` is valid for writes of 16 floats.
     unsafe fn store_ptr(self, p: *mut f32, v: Self::V);
 
+    /// An 8 × 8 transposition in memory: `dst[k·stride + i] = rows[i][k]` for i, k < 8, with eight stores of eight
+    /// floats in the order of k, so that a stride below 8 leaves the later ones standing.
+    /// # Safety
+    /// Every row is valid for reads of 8 floats, and `dst + k·stride` for writes of 8 floats, k < 8; no row
+    /// overlaps what is written.
+    #[inline(always)]
+    unsafe fn transpose8(self, rows: [*const f32; 8], dst: *mut f32, stride: usize) {
+        for k in 0..8 {
+            for i in 0..8 {
+                // SAFETY: the caller vouches for 8 floats of every row and of every store.
+                unsafe { *dst.add(k * stride + i) = *rows[i].add(k) };
+            }
+        }
+    }
+
     /// a + b.
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a − b.

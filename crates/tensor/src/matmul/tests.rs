@@ -1,0 +1,230 @@
+//! Every ISA against the plain chain, with ==.
+
+use super::*;
+use crate::reference::{self, Fused32, Unfused32};
+use crate::simd::Isa;
+use proptest::prelude::*;
+
+/// Numbers of one seed, none of them exact in few bits.
+fn numbers(seed: u64, n: usize) -> Vec<f32> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = |_| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 40) as f32 / 4_194_304.0 - 2.0
+    };
+    (0..n).map(next).collect()
+}
+
+/// How an operand lies in memory.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    RowMajor,
+    Transposed,
+    /// Rows 3 floats longer than the matrix.
+    Padded,
+    /// Elements 2 apart, rows 2·cols + 1.
+    Spread,
+}
+use Layout::*;
+
+fn view(data: &[f32], rows: usize, cols: usize, layout: Layout) -> MatRef<'_> {
+    match layout {
+        RowMajor => MatRef::strided(data, rows, cols, cols, 1),
+        Transposed => MatRef::strided(data, rows, cols, 1, rows),
+        Padded => MatRef::strided(data, rows, cols, cols + 3, 1),
+        Spread => MatRef::strided(data, rows, cols, 2 * cols + 1, 2),
+    }
+    .unwrap()
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Layout,
+    b: Layout,
+    acc: Accumulate,
+    bias: bool,
+    residual: bool,
+}
+
+const PLAIN: Case =
+    Case { m: 0, n: 0, k: 0, a: RowMajor, b: RowMajor, acc: Accumulate::Store, bias: false, residual: false };
+
+fn bits(xs: &[f32]) -> Vec<u32> {
+    // Which NaN comes out of a NaN going in is no promise.
+    xs.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+}
+
+/// Runs the case on every ISA, with B in place and packed, against the reference of its rounding class.
+fn check(case: Case) {
+    let Case { m, n, k, acc, .. } = case;
+    let store = (m + n + k + 8) * (m + n + k + 8) * 3;
+    let (av, bv) = (numbers(1, store), numbers(2, store));
+    let (a, b) = (view(&av, m, k, case.a), view(&bv, k, n, case.b));
+    let bias = numbers(3, n);
+    let residual = numbers(4, (n + 2) * m);
+    let residual = MatRef::strided(&residual, m, n, n + 2, 1).unwrap();
+    let ldc = n + 1;
+    let old = if acc == Accumulate::Add { numbers(5, m * ldc) } else { vec![f32::NAN; m * ldc] };
+    let expected = [true, false].map(|fused| {
+        let mut c: Vec<f32> = old.chunks(ldc).flat_map(|row| row[..n].to_vec()).collect();
+        let bias = case.bias.then_some(&bias[..]);
+        match fused {
+            true => reference::matmul::<Fused32>(&mut c, a, b, acc, bias),
+            false => reference::matmul::<Unfused32>(&mut c, a, b, acc, bias),
+        }
+        if case.residual {
+            for i in 0..m {
+                for j in 0..n {
+                    c[i * n + j] += residual.at(i, j);
+                }
+            }
+        }
+        bits(&c)
+    });
+    let weight = Weight::pack(b).unwrap();
+    for isa in Isa::available() {
+        for threads in [1, 4] {
+            let ctx = Ctx::new(isa).with_threads(threads);
+            for operand in [Operand::Mat(b), Operand::Packed(&weight)] {
+                let mut c = old.clone();
+                let epilogue =
+                    Epilogue { bias: case.bias.then_some(&bias[..]), residual: case.residual.then_some(residual) };
+                matmul(&ctx, MatMut::strided(&mut c, m, n, ldc).unwrap(), a, operand, acc, epilogue).unwrap();
+                let got: Vec<f32> = c.chunks(ldc).flat_map(|row| row[..n].to_vec()).collect();
+                let packed = matches!(operand, Operand::Packed(_));
+                if bits(&got) != expected[usize::from(!isa.fused())] {
+                    let at = bits(&got).iter().zip(&expected[usize::from(!isa.fused())]).position(|(g, e)| g != e);
+                    panic!("{isa}, {threads} threads, packed {packed}: {case:?} differs first at {at:?}");
+                }
+                for i in 0..m {
+                    assert_eq!(c[i * ldc + n].to_bits(), old[i * ldc + n].to_bits(), "wrote past row {i}: {case:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn edges_of_every_tile_equal_the_chain() {
+    for m in (0..=30).chain([47, 64]) {
+        for n in [0, 1, 15, 16, 17, 33, 64, 79] {
+            for k in [0, 1, 19] {
+                check(Case { m, n, k, ..PLAIN });
+            }
+        }
+    }
+}
+
+#[test]
+fn every_layout_equals_the_chain() {
+    for a in [RowMajor, Transposed, Padded, Spread] {
+        for b in [RowMajor, Transposed, Padded, Spread] {
+            for (m, n, k) in [(5, 37, 21), (29, 50, 40), (31, 32, 9)] {
+                for acc in [Accumulate::Store, Accumulate::Add] {
+                    check(Case { m, n, k, a, b, acc, ..PLAIN });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_and_tasks_equal_the_chain() {
+    let both = Case { bias: true, residual: true, ..PLAIN };
+    // Two blocks of k, two blocks of rows, several tasks, few rows over several blocks of k.
+    check(Case { m: 20, n: 40, k: 2 * KC + 1, acc: Accumulate::Add, ..both });
+    check(Case { m: params::MC + 5, n: 140, k: 70, a: Transposed, ..both });
+    check(Case { m: 100, n: 530, k: 90, b: Transposed, ..both });
+    check(Case { m: 3, n: 300, k: 2 * KC + 77, b: Transposed, acc: Accumulate::Add, ..both });
+}
+
+#[test]
+fn special_values_follow_the_chain() {
+    let a = [f32::INFINITY, 0.0, -0.0, f32::NAN, 1e-45, 3e38, -3e38, 1.0];
+    let b = [0.0, f32::NEG_INFINITY, 1e-45, -0.0, 2.0, 3e38, 1.0, f32::NAN];
+    for isa in Isa::available() {
+        for (m, k, n) in [(8, 1, 8), (1, 8, 1), (4, 2, 4), (2, 4, 2)] {
+            let (a, b) = (MatRef::new(&a, m, k).unwrap(), MatRef::new(&b, k, n).unwrap());
+            let (mut got, mut expected) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
+            let c = MatMut::new(&mut got, m, n).unwrap();
+            matmul(&Ctx::new(isa), c, a, b, Accumulate::Store, Epilogue::default()).unwrap();
+            match isa.fused() {
+                true => reference::matmul::<Fused32>(&mut expected, a, b, Accumulate::Store, None),
+                false => reference::matmul::<Unfused32>(&mut expected, a, b, Accumulate::Store, None),
+            }
+            assert_eq!(bits(&got), bits(&expected), "{isa} {m} × {k} × {n}");
+        }
+    }
+}
+
+#[test]
+fn accumulated_halves_equal_the_whole() {
+    let (m, n, k) = (24, 40, 50);
+    let (a, b) = (numbers(8, k * m), numbers(9, k * n));
+    let (mut whole, mut parts) = (vec![0.0; m * n], vec![f32::NAN; m * n]);
+    let ctx = Ctx::default();
+    let run = |out: &mut [f32], rows: core::ops::Range<usize>, acc| {
+        let x = MatRef::new(&a[rows.start * m..rows.end * m], rows.len(), m).unwrap();
+        let dy = MatRef::new(&b[rows.start * n..rows.end * n], rows.len(), n).unwrap();
+        matmul(&ctx, MatMut::new(out, m, n).unwrap(), x.t(), dy, acc, Epilogue::default()).unwrap();
+    };
+    run(&mut whole, 0..k, Accumulate::Store);
+    run(&mut parts, 0..17, Accumulate::Store);
+    run(&mut parts, 17..k, Accumulate::Add);
+    assert_eq!(bits(&whole), bits(&parts));
+}
+
+#[test]
+fn a_packed_weight_gives_back_its_rows_and_columns() {
+    for (k, n) in [(0, 3), (1, 1), (9, 40), (16, 16)] {
+        let data = numbers(6, k * n);
+        let w = Weight::pack(MatRef::new(&data, k, n).unwrap()).unwrap();
+        assert_eq!((w.rows(), w.cols(), w.bytes()), (k, n, k * n.div_ceil(16) * 64));
+        let (mut row, mut col) = (vec![0.0; n], vec![0.0; k]);
+        for i in 0..k {
+            w.copy_row(i, &mut row).unwrap();
+            assert_eq!(row, data[i * n..][..n]);
+        }
+        for j in 0..n {
+            w.copy_col(j, &mut col).unwrap();
+            assert!((0..k).all(|i| col[i] == data[i * n + j]));
+        }
+        assert!(w.copy_row(k, &mut row).is_err() && w.copy_col(n, &mut col).is_err());
+    }
+}
+
+#[test]
+fn wrong_shapes_are_errors() {
+    let data = [0.0; 64];
+    let mat = |r, c| MatRef::new(&data[..r * c], r, c).unwrap();
+    let ctx = Ctx::default();
+    let mut out = [7.0; 12];
+    let mut run = |a, b: MatRef<'_>, e| matmul(&ctx, MatMut::new(&mut out, 3, 4).unwrap(), a, b, Accumulate::Add, e);
+    assert!(run(mat(2, 5), mat(5, 4), Epilogue::default()).is_err());
+    assert!(run(mat(3, 5), mat(4, 4), Epilogue::default()).is_err());
+    assert!(run(mat(3, 5), mat(5, 3), Epilogue::default()).is_err());
+    assert!(run(mat(3, 5), mat(5, 4), Epilogue { bias: Some(&data[..3]), ..Epilogue::default() }).is_err());
+    assert!(run(mat(3, 5), mat(5, 4), Epilogue { residual: Some(mat(4, 3)), ..Epilogue::default() }).is_err());
+    assert_eq!(out, [7.0; 12]);
+}
+
+fn layout() -> impl Strategy<Value = Layout> {
+    prop_oneof![Just(RowMajor), Just(Transposed), Just(Padded), Just(Spread)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+    #[test]
+    fn any_product_equals_the_chain(
+        m in 0usize..70, n in 0usize..90, k in 0usize..60, a in layout(), b in layout(),
+        add in any::<bool>(), bias in any::<bool>(), residual in any::<bool>(),
+    ) {
+        let acc = if add { Accumulate::Add } else { Accumulate::Store };
+        check(Case { m, n, k, a, b, acc, bias, residual });
+    }
+}

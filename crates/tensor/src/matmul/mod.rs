@@ -206,7 +206,8 @@ impl Product<'_> {
                     }
                 }
                 if last {
-                    self.epilogue.run(isa, c, self.ldc, i0, m, j0 + j, cols);
+                    // SAFETY: this strip of C is this task's alone, and so is its part of the pre-activation.
+                    unsafe { self.epilogue.run(isa, c, self.ldc, i0, m, j0 + j, cols) };
                 }
                 j += cols;
             }
@@ -220,7 +221,7 @@ impl Product<'_> {
     /// Rows pc .. pc + kc and columns j .. j + cols of B as panels of 16 columns: where they are, the stride of k
     /// and the stride of the panels. Packs into `block` what cannot be read in place.
     fn panels(&self, source: &Source<'_>, pc: usize, kc: usize, j: usize, cols: usize, block: *mut f32) -> Panels {
-        let whole = cols % PANEL == 0;
+        let whole = cols.is_multiple_of(PANEL);
         match *source {
             Source::Packed(w) => (w.panel(j / PANEL).wrapping_add(pc * PANEL), PANEL, w.rows() * PANEL),
             Source::InPlace(b) if whole => {

@@ -78,7 +78,7 @@ mod tests {
             let c = cut(m, n, k);
             assert!(c.tm * c.rows >= m && c.tm * (c.rows - 1) < m, "{c:?}");
             assert!(c.tn * c.cols >= n && c.tn * (c.cols - 1) < n, "{c:?}");
-            assert!(c.tm <= MC && c.tn % 32 == 0, "{c:?}");
+            assert!(c.tm <= MC && c.tn.is_multiple_of(32), "{c:?}");
         }
         assert_eq!((cut(64, 64, 64).rows, cut(64, 64, 64).cols), (1, 1));
         let big = cut(1024, 1024, 1024);

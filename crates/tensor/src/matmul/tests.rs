@@ -1,6 +1,7 @@
 //! Every ISA against the plain chain, with ==.
 
 use super::*;
+use crate::kernels::{GeluKind, gelu_forward};
 use crate::reference::{self, Fused32, Unfused32};
 use crate::simd::Isa;
 use proptest::prelude::*;
@@ -48,11 +49,21 @@ struct Case {
     b: Layout,
     acc: Accumulate,
     bias: bool,
+    gelu: Option<GeluKind>,
     residual: bool,
 }
 
-const PLAIN: Case =
-    Case { m: 0, n: 0, k: 0, a: RowMajor, b: RowMajor, acc: Accumulate::Store, bias: false, residual: false };
+const PLAIN: Case = Case {
+    m: 0,
+    n: 0,
+    k: 0,
+    a: RowMajor,
+    b: RowMajor,
+    acc: Accumulate::Store,
+    bias: false,
+    gelu: None,
+    residual: false,
+};
 
 fn bits(xs: &[f32]) -> Vec<u32> {
     // Which NaN comes out of a NaN going in is no promise.
@@ -70,12 +81,17 @@ fn check(case: Case) {
     let residual = MatRef::strided(&residual, m, n, n + 2, 1).unwrap();
     let ldc = n + 1;
     let old = if acc == Accumulate::Add { numbers(5, m * ldc) } else { vec![f32::NAN; m * ldc] };
-    let expected = [true, false].map(|fused| {
-        let mut c: Vec<f32> = old.chunks(ldc).flat_map(|row| row[..n].to_vec()).collect();
+    let inner = |c: &[f32]| -> Vec<f32> { c.chunks(ldc).flat_map(|row| row[..n].to_vec()).collect() };
+    let expected = |isa: Isa| {
+        let mut c = inner(&old);
         let bias = case.bias.then_some(&bias[..]);
-        match fused {
+        match isa.fused() {
             true => reference::matmul::<Fused32>(&mut c, a, b, acc, bias),
             false => reference::matmul::<Unfused32>(&mut c, a, b, acc, bias),
+        }
+        let pre = c.clone();
+        if let Some(kind) = case.gelu {
+            gelu_forward(&Ctx::new(isa), &mut c, &pre, kind).unwrap();
         }
         if case.residual {
             for i in 0..m {
@@ -84,25 +100,34 @@ fn check(case: Case) {
                 }
             }
         }
-        bits(&c)
-    });
+        (bits(&c), bits(&pre))
+    };
+    let classes = [Isa::SCALAR, Isa::PORTABLE].map(expected);
     let weight = Weight::pack(b).unwrap();
     for isa in Isa::available() {
+        let (expected, pre_expected) = &classes[usize::from(!isa.fused())];
         for threads in [1, 4] {
             let ctx = Ctx::new(isa).with_threads(threads);
             for operand in [Operand::Mat(b), Operand::Packed(&weight)] {
-                let mut c = old.clone();
-                let epilogue =
-                    Epilogue { bias: case.bias.then_some(&bias[..]), residual: case.residual.then_some(residual) };
+                let (mut c, mut pre) = (old.clone(), vec![f32::NAN; m * ldc]);
+                let epilogue = Epilogue {
+                    bias: case.bias.then_some(&bias[..]),
+                    gelu: case.gelu,
+                    residual: case.residual.then_some(residual),
+                    pre_activation: Some(MatMut::strided(&mut pre, m, n, ldc).unwrap()),
+                };
                 matmul(&ctx, MatMut::strided(&mut c, m, n, ldc).unwrap(), a, operand, acc, epilogue).unwrap();
-                let got: Vec<f32> = c.chunks(ldc).flat_map(|row| row[..n].to_vec()).collect();
                 let packed = matches!(operand, Operand::Packed(_));
-                if bits(&got) != expected[usize::from(!isa.fused())] {
-                    let at = bits(&got).iter().zip(&expected[usize::from(!isa.fused())]).position(|(g, e)| g != e);
-                    panic!("{isa}, {threads} threads, packed {packed}: {case:?} differs first at {at:?}");
+                let which = format!("{isa}, {threads} threads, packed {packed}: {case:?}");
+                let differs = bits(&inner(&c)).iter().zip(expected).position(|(g, e)| g != e);
+                assert_eq!(differs, None, "first difference, {which}");
+                if case.gelu.is_some() {
+                    assert_eq!(&bits(&inner(&pre)), pre_expected, "pre-activation, {which}");
+                } else {
+                    assert!(pre.iter().all(|x| x.is_nan()), "pre-activation without a GELU, {which}");
                 }
                 for i in 0..m {
-                    assert_eq!(c[i * ldc + n].to_bits(), old[i * ldc + n].to_bits(), "wrote past row {i}: {case:?}");
+                    assert_eq!(c[i * ldc + n].to_bits(), old[i * ldc + n].to_bits(), "past row {i}, {which}");
                 }
             }
         }
@@ -135,11 +160,11 @@ fn every_layout_equals_the_chain() {
 
 #[test]
 fn blocks_and_tasks_equal_the_chain() {
-    let both = Case { bias: true, residual: true, ..PLAIN };
+    let both = Case { bias: true, gelu: Some(GeluKind::Tanh), residual: true, ..PLAIN };
     // Two blocks of k, two blocks of rows, several tasks, few rows over several blocks of k.
     check(Case { m: 20, n: 40, k: 2 * KC + 1, acc: Accumulate::Add, ..both });
     check(Case { m: params::MC + 5, n: 140, k: 70, a: Transposed, ..both });
-    check(Case { m: 100, n: 530, k: 90, b: Transposed, ..both });
+    check(Case { m: 100, n: 530, k: 90, b: Transposed, gelu: Some(GeluKind::Erf), ..both });
     check(Case { m: 3, n: 300, k: 2 * KC + 77, b: Transposed, acc: Accumulate::Add, ..both });
 }
 
@@ -210,11 +235,30 @@ fn wrong_shapes_are_errors() {
     assert!(run(mat(3, 5), mat(5, 3), Epilogue::default()).is_err());
     assert!(run(mat(3, 5), mat(5, 4), Epilogue { bias: Some(&data[..3]), ..Epilogue::default() }).is_err());
     assert!(run(mat(3, 5), mat(5, 4), Epilogue { residual: Some(mat(4, 3)), ..Epilogue::default() }).is_err());
+    let mut pre = [0.0; 12];
+    let pre = MatMut::new(&mut pre, 4, 3).unwrap();
+    assert!(run(mat(3, 5), mat(5, 4), Epilogue { pre_activation: Some(pre), ..Epilogue::default() }).is_err());
     assert_eq!(out, [7.0; 12]);
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
     prop_oneof![Just(RowMajor), Just(Transposed), Just(Padded), Just(Spread)]
+}
+
+#[cfg(feature = "threads")]
+#[test]
+fn four_threads_give_the_bits_of_one() {
+    let (m, n, k) = (150, 700, 300);
+    let (a, b) = (numbers(10, m * k), numbers(11, k * n));
+    let (a, b) = (MatRef::new(&a, m, k).unwrap(), MatRef::new(&b, k, n).unwrap());
+    let run = |threads| {
+        let mut c = vec![f32::NAN; m * n];
+        let (ctx, out) = (Ctx::default().with_threads(threads), MatMut::new(&mut c, m, n).unwrap());
+        matmul(&ctx, out, a, b, Accumulate::Store, Epilogue::default()).unwrap();
+        bits(&c)
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+    assert_eq!(run(1), pool.install(|| run(4)));
 }
 
 proptest! {
@@ -223,8 +267,9 @@ proptest! {
     fn any_product_equals_the_chain(
         m in 0usize..70, n in 0usize..90, k in 0usize..60, a in layout(), b in layout(),
         add in any::<bool>(), bias in any::<bool>(), residual in any::<bool>(),
+        gelu in prop_oneof![Just(None), Just(Some(GeluKind::Tanh)), Just(Some(GeluKind::Erf))],
     ) {
         let acc = if add { Accumulate::Add } else { Accumulate::Store };
-        check(Case { m, n, k, a, b, acc, bias, residual });
+        check(Case { m, n, k, a, b, acc, bias, gelu, residual });
     }
 }

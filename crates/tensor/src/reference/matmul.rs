@@ -27,7 +27,7 @@ pub fn matmul<A: Arith>(
                 x = A::mul_add(a.at(i, l), b.at(l, j), x);
             }
             if let Some(bias) = bias {
-                x = x + bias[j];
+                x += bias[j];
             }
             c[i * n + j] = x;
         }
@@ -61,7 +61,7 @@ pub fn bias_backward<A: Arith>(dbias: &mut [A::T], dout: &[A::T], acc: Accumulat
             Accumulate::Add => dbias[j],
         };
         for row in dout.chunks_exact(n) {
-            x = x + row[j];
+            x += row[j];
         }
         dbias[j] = x;
     }

@@ -91,6 +91,14 @@ pub enum Error {
         /// The first bad tensor.
         tensor: String,
     },
+    /// A kernel refused its arguments.
+    Tensor(longhand_tensor::Error),
+}
+
+impl From<longhand_tensor::Error> for Error {
+    fn from(e: longhand_tensor::Error) -> Error {
+        Error::Tensor(e)
+    }
 }
 
 impl Error {
@@ -158,6 +166,7 @@ impl fmt::Display for Error {
             Error::NonFinite { step, batch, tensor } => {
                 format!("step {step}, batch {batch}: {tensor} is not finite")
             }
+            Error::Tensor(e) => e.to_string(),
         };
         write!(f, "{}", Escaped(&line))
     }
@@ -167,6 +176,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            Error::Tensor(e) => Some(e),
             _ => None,
         }
     }

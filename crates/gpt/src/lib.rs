@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 pub mod config;
 pub mod error;
+mod fs;
 mod json;
 pub mod ngram;
+pub mod tokenizer;
 pub mod world;

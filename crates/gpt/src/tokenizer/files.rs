@@ -1,0 +1,441 @@
+//! Hugging Face's tokenizer.json, tokenizer_config.json and special_tokens_map.json.
+//!
+//! Three layouts of a BPE model are read and written, told apart by what they hold:
+//! `bytes` is byte-level without merges, `chars` has characters as vocabulary, no merges and decoder Fuse,
+//! `bpe` is byte-level with merges. Everything is checked before any of it is used.
+
+#[cfg(feature = "text")]
+use super::bpe::byte_level_bpe;
+use super::{END_OF_TEXT, Model, Special, Tokenizer, quoted};
+use crate::config::MAX_VOCAB;
+use crate::error::{Error, Result};
+use crate::fs::{read_limited, write_atomic};
+use crate::json::{self, get, shown};
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// The file of a tokenizer in a model's folder.
+pub const TOKENIZER_JSON: &str = "tokenizer.json";
+
+/// The largest tokenizer.json read: 64 times the one of a vocabulary of 50,000.
+const MAX_FILE: u64 = 256 << 20;
+
+/// What tokenizer.json says, checked.
+pub(super) struct Parsed {
+    /// The model's vocabulary; its ids are distinct, but added tokens may lie between them.
+    pub(super) vocab: HashMap<String, u32>,
+    pub(super) merges: Vec<(String, String)>,
+    pub(super) added: Vec<(String, u32)>,
+    pub(super) byte_level: bool,
+    pub(super) use_regex: bool,
+    pub(super) fuse: bool,
+}
+
+impl Tokenizer {
+    /// The object of tokenizer.json.
+    pub fn to_json(&self) -> Value {
+        let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+        let added: HashSet<u32> = self.special.iter().map(|(_, id)| *id).collect();
+        let vocab: Map<String, Value> = (self.tokens.iter().zip(0u32..))
+            .filter(|(_, id)| !added.contains(id))
+            .map(|(token, id)| (token.clone(), id.into()))
+            .collect();
+        let mut ordered = self.special.clone();
+        ordered.sort_by_key(|(_, id)| *id);
+        let added: Vec<Value> = ordered
+            .iter()
+            .map(|(content, id)| {
+                json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                       "normalized": false, "special": true})
+            })
+            .collect();
+        let (pre_tokenizer, decoder, merges) = match &self.model {
+            Model::Bytes => (byte_level(false), byte_level(false), Vec::<Value>::new()),
+            Model::Chars(_) => (Value::Null, json!({"type": "Fuse"}), Vec::new()),
+            #[cfg(feature = "text")]
+            Model::Bpe(bpe) => {
+                let merges: Vec<Value> = bpe.merges().iter().map(|(a, b)| json!([a, b])).collect();
+                (byte_level(bpe.use_regex()), byte_level(bpe.use_regex()), merges)
+            }
+        };
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+            "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": decoder,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": vocab, "merges": merges,
+            },
+        })
+    }
+
+    /// Writes tokenizer.json, tokenizer_config.json and special_tokens_map.json into a folder that exists.
+    /// `max_length` is the model's context.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn save(&self, folder: impl AsRef<Path>, max_length: usize) -> Result<()> {
+        let folder = folder.as_ref();
+        let mut config = json!({
+            // Without this class transformers rebuilds an openai-gpt tokenizer that lower-cases.
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": false,
+            "model_max_length": max_length,
+        });
+        let mut map = json!({});
+        if let Some(end) = self.end.and_then(|id| self.id_to_token(id)) {
+            for object in [&mut config, &mut map] {
+                object["bos_token"] = end.into();
+                object["eos_token"] = end.into();
+            }
+        }
+        for (name, value) in
+            [(TOKENIZER_JSON, self.to_json()), ("tokenizer_config.json", config), ("special_tokens_map.json", map)]
+        {
+            write_atomic(&folder.join(name), format!("{value:#}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Reads the tokenizer.json of a folder.
+    ///
+    /// # Errors
+    /// `Io`, or `BadFile` naming the field, its value and what it must be.
+    pub fn load(folder: impl AsRef<Path>) -> Result<Tokenizer> {
+        let path = folder.as_ref().join(TOKENIZER_JSON);
+        Tokenizer::from_json(&read_limited(&path, MAX_FILE)?, &path)
+    }
+
+    /// Reads the text of a tokenizer.json; `path` is for the errors.
+    ///
+    /// # Errors
+    /// `BadFile` naming the field, its value and what it must be.
+    pub fn from_json(text: &[u8], path: &Path) -> Result<Tokenizer> {
+        let parsed = parse(&json::parse(text, path)?).map_err(|e| e.in_file(path))?;
+        build(parsed).map_err(|e| e.in_file(path))
+    }
+}
+
+/// The checked parts of tokenizer.json.
+fn parse(file: &Value) -> Result<Parsed> {
+    let model = get(file, "model");
+    one_of(model, "model.type", "type", &["BPE"])?;
+    for (field, key) in [
+        ("model.dropout", "dropout"),
+        ("model.unk_token", "unk_token"),
+        ("model.continuing_subword_prefix", "continuing_subword_prefix"),
+        ("model.end_of_word_suffix", "end_of_word_suffix"),
+        ("model.byte_fallback", "byte_fallback"),
+        ("model.ignore_merges", "ignore_merges"),
+    ] {
+        must_be_unset(get(model, key), field)?;
+    }
+    for key in ["normalizer", "truncation", "padding"] {
+        must_be_unset(get(file, key), key)?;
+    }
+    one_of(get(file, "pre_tokenizer"), "pre_tokenizer.type", "type", &["ByteLevel", ""])?;
+    one_of(get(file, "decoder"), "decoder.type", "type", &["ByteLevel", "Fuse", ""])?;
+    let pre = get(file, "pre_tokenizer");
+    if get(pre, "add_prefix_space").as_bool() == Some(true) {
+        return Err(Error::config("pre_tokenizer.add_prefix_space", true, "must be false"));
+    }
+    let vocab = vocabulary(get(model, "vocab"))?;
+    let merges = merges(get(model, "merges"), &vocab)?;
+    let added = added_tokens(get(file, "added_tokens"), &vocab)?;
+    Ok(Parsed {
+        vocab,
+        merges,
+        added,
+        byte_level: get(pre, "type") == "ByteLevel",
+        use_regex: get(pre, "use_regex").as_bool().unwrap_or(true),
+        fuse: get(get(file, "decoder"), "type") == "Fuse",
+    })
+}
+
+/// The string at `key` of `object` is one of `allowed`; "" allows the absence of the whole.
+fn one_of(object: &Value, field: &str, key: &str, allowed: &[&str]) -> Result<()> {
+    let value = get(object, key);
+    if allowed.contains(&value.as_str().unwrap_or(if object.is_null() { "" } else { "?" })) {
+        return Ok(());
+    }
+    let names: Vec<String> = allowed.iter().filter(|a| !a.is_empty()).map(|a| format!("\"{a}\"")).collect();
+    Err(Error::config(field, shown(value), format!("must be {}", names.join(" or "))))
+}
+
+/// Absent, null, false, 0 or empty.
+fn must_be_unset(value: &Value, field: &str) -> Result<()> {
+    match value {
+        Value::Null | Value::Bool(false) => Ok(()),
+        Value::String(s) if s.is_empty() => Ok(()),
+        Value::Number(n) if n.as_f64() == Some(0.0) => Ok(()),
+        other => Err(Error::config(field, shown(other), "is not supported: must be null")),
+    }
+}
+
+fn vocabulary(value: &Value) -> Result<HashMap<String, u32>> {
+    let Some(map) = value.as_object() else {
+        return Err(Error::config("model.vocab", shown(value), "must be an object of tokens and ids"));
+    };
+    let mut owner: HashMap<u32, &str> = HashMap::with_capacity(map.len());
+    let mut vocab = HashMap::with_capacity(map.len());
+    for (token, id) in map {
+        let id = token_id(id, || format!("model.vocab[{}]", quoted(token)))?;
+        if let Some(other) = owner.insert(id, token) {
+            let both = format!("belongs to both {} and {}", quoted(other), quoted(token));
+            return Err(Error::config("model.vocab: id", id, both));
+        }
+        vocab.insert(token.clone(), id);
+    }
+    Ok(vocab)
+}
+
+fn token_id(value: &Value, field: impl Fn() -> String) -> Result<u32> {
+    let id = value.as_u64().filter(|&id| id < MAX_VOCAB as u64);
+    let limit = || format!("must be a whole number from 0 to {}", MAX_VOCAB - 1);
+    id.map(|id| id as u32).ok_or_else(|| Error::config(field(), shown(value), limit()))
+}
+
+fn merges(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, String)>> {
+    let Some(items) = value.as_array() else {
+        return Err(Error::config("model.merges", shown(value), "must be an array"));
+    };
+    let mut merges = Vec::with_capacity(items.len());
+    for (rank, item) in items.iter().enumerate() {
+        let pair = match item {
+            Value::String(s) => s.split_once(' ').filter(|(_, b)| !b.contains(' ')),
+            Value::Array(two) if two.len() == 2 => two[0].as_str().zip(two[1].as_str()),
+            _ => None,
+        };
+        let field = || format!("model.merges[{rank}]");
+        let Some((a, b)) = pair.filter(|(a, b)| !a.is_empty() && !b.is_empty()) else {
+            return Err(Error::config(field(), shown(item), "must be two tokens"));
+        };
+        for token in [a, b, &format!("{a}{b}")] {
+            if !vocab.contains_key(token) {
+                let limit = format!("names the token {}, which model.vocab does not have", quoted(token));
+                return Err(Error::config(field(), shown(item), limit));
+            }
+        }
+        merges.push((a.to_string(), b.to_string()));
+    }
+    Ok(merges)
+}
+
+fn added_tokens(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, u32)>> {
+    let items = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(items) => items,
+        other => return Err(Error::config("added_tokens", shown(other), "must be an array")),
+    };
+    let taken: HashSet<u32> = vocab.values().copied().collect();
+    let (mut ids, mut contents) = (HashSet::new(), HashSet::new());
+    let mut added = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        let id = token_id(get(item, "id"), || format!("added_tokens[{i}].id"))?;
+        let content = get(item, "content").as_str().filter(|c| !c.is_empty());
+        let Some(content) = content else {
+            let shown = shown(get(item, "content"));
+            return Err(Error::config(format!("added_tokens[{i}].content"), shown, "must be a text"));
+        };
+        let own = vocab.get(content);
+        if own.is_some_and(|&v| v != id) || (own.is_none() && taken.contains(&id)) || !ids.insert(id) {
+            let limit = format!("is the id of another token than {}", quoted(content));
+            return Err(Error::config(format!("added_tokens[{i}].id"), id, limit));
+        }
+        if !contents.insert(content) {
+            return Err(Error::config(format!("added_tokens[{i}].content"), quoted(content), "stands twice"));
+        }
+        for key in ["single_word", "lstrip", "rstrip"] {
+            if get(item, key).as_bool() == Some(true) {
+                return Err(Error::config(format!("added_tokens[{i}].{key}"), true, "must be false"));
+            }
+        }
+        added.push((content.to_string(), id));
+    }
+    Ok(added)
+}
+
+/// The tokenizer of checked parts.
+pub(super) fn build(parsed: Parsed) -> Result<Tokenizer> {
+    let mut tokens = parsed.vocab.iter().map(|(t, &id)| (id, t.clone(), true)).collect::<Vec<_>>();
+    tokens.extend(
+        parsed.added.iter().filter(|(t, _)| !parsed.vocab.contains_key(t)).map(|(t, id)| (*id, t.clone(), false)),
+    );
+    tokens.sort_unstable();
+    if let Some((expected, (id, token, _))) = tokens.iter().enumerate().find(|(i, (id, ..))| *i != *id as usize) {
+        let limit = format!("no token has it, but {} has {id}: ids must be 0 to V − 1", quoted(token));
+        return Err(Error::config("model.vocab: id", expected, limit));
+    }
+    if tokens.is_empty() {
+        return Err(Error::config("model.vocab", "an object of 0 keys", "must have tokens"));
+    }
+    let mut special = parsed.added.clone();
+    special.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then(a.cmp(b)));
+    let end = special.iter().find(|(t, _)| t == END_OF_TEXT).map(|(_, id)| *id);
+
+    if parsed.byte_level && parsed.merges.is_empty() && !parsed.use_regex && !parsed.fuse {
+        let own = Tokenizer::bytes();
+        let same = parsed.vocab.len() == 256 && parsed.added == own.special;
+        if same && tokens.iter().zip(&own.tokens).all(|((_, t, _), o)| t == o) {
+            return Ok(own);
+        }
+    }
+    if !parsed.byte_level && parsed.merges.is_empty() {
+        let mut chars = Vec::with_capacity(parsed.vocab.len());
+        for (id, token, in_vocab) in &tokens {
+            let mut each = token.chars();
+            match (each.next(), each.next(), in_vocab) {
+                (Some(c), None, true) if *id as usize == chars.len() => chars.push(c),
+                (_, _, false) if token == END_OF_TEXT && *id as usize == parsed.vocab.len() => (),
+                _ => {
+                    let limit = "must be one character: only characters and then <|endoftext|> are supported";
+                    return Err(Error::config(format!("model.vocab: token {id}"), quoted(token), limit));
+                }
+            }
+        }
+        if end.is_none() {
+            return Err(Error::config("added_tokens", "", format!("must have {END_OF_TEXT}")));
+        }
+        return Ok(Tokenizer::from_chars(chars));
+    }
+    if !parsed.byte_level {
+        return Err(Error::config("pre_tokenizer.type", "null", "must be \"ByteLevel\" where there are merges"));
+    }
+    byte_level_bpe(parsed, tokens, special, end)
+}
+
+#[cfg(not(feature = "text"))]
+fn byte_level_bpe(
+    parsed: Parsed,
+    _: Vec<(u32, String, bool)>,
+    _: Vec<(String, u32)>,
+    _: Option<u32>,
+) -> Result<Tokenizer> {
+    let limit = "a tokenizer with merges needs a build with the feature `text`";
+    Err(Error::config("model.merges", format!("an array of {} items", parsed.merges.len()), limit))
+}
+
+impl Tokenizer {
+    /// Checks that a text survives encoding and decoding: a tokenizer read from a file may not be what it seems.
+    ///
+    /// # Errors
+    /// `Tokenizer` when it does not.
+    pub fn check_round_trip(&self, text: &str) -> Result<()> {
+        let ids = self.encode(text, Special::Text)?;
+        self.check_ids(&ids)?;
+        if self.decode(&ids)? == text {
+            return Ok(());
+        }
+        Err(Error::tokenizer("the text that comes back from the tokenizer differs from the one that went in"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(file: &Value) -> String {
+        let text = file.to_string();
+        Tokenizer::from_json(text.as_bytes(), Path::new("t.json")).unwrap_err().to_string()
+    }
+
+    /// The error after the value at a JSON pointer has been replaced.
+    fn with(base: &Value, at: &str, value: Value) -> String {
+        let mut file = base.clone();
+        *file.pointer_mut(at).unwrap() = value;
+        line(&file)
+    }
+
+    #[test]
+    fn bytes_and_chars_come_back_from_their_files() {
+        let dir = crate::fs::TestDir::new("tokenizer");
+        let text = "Zwölf \n\"Boxkämpfer\" \u{1F600}\\";
+        for tokenizer in [Tokenizer::bytes(), Tokenizer::chars([text]).unwrap()] {
+            tokenizer.save(dir.path(), 64).unwrap();
+            let again = Tokenizer::load(dir.path()).unwrap();
+            assert_eq!(again.kind(), tokenizer.kind());
+            assert_eq!(again.tokens, tokenizer.tokens);
+            assert_eq!(again.end_id(), tokenizer.end_id());
+            assert_eq!(again.encode(text, Special::Parse).unwrap(), tokenizer.encode(text, Special::Parse).unwrap());
+            again.check_round_trip(text).unwrap();
+            let config = std::fs::read_to_string(dir.path().join("tokenizer_config.json")).unwrap();
+            assert!(config.contains("\"tokenizer_class\": \"PreTrainedTokenizerFast\""));
+        }
+    }
+
+    #[test]
+    fn broken_files_are_refused_with_the_field() {
+        let base = Tokenizer::chars(["ab"]).unwrap().to_json();
+        let id = "must be a whole number from 0 to 16777215";
+        for (at, value, expected) in [
+            ("/model", json!(3), "model.type = null: must be \"BPE\"".to_string()),
+            ("/model/type", json!("Unigram"), "model.type = \"Unigram\": must be \"BPE\"".into()),
+            (
+                "/model/vocab",
+                json!([]),
+                "model.vocab = an array of 0 items: must be an object of tokens and ids".into(),
+            ),
+            ("/model/vocab/a", json!(-1), format!("model.vocab[\"a\"] = -1: {id}")),
+            ("/model/vocab/a", json!(0.5), format!("model.vocab[\"a\"] = 0.5: {id}")),
+            ("/model/vocab/a", json!(1u64 << 63), format!("model.vocab[\"a\"] = 9223372036854775808: {id}")),
+            ("/model/vocab/a", json!(1), "model.vocab: id = 1: belongs to both \"a\" and \"b\"".into()),
+            (
+                "/model/vocab/b",
+                json!(7),
+                "model.vocab: id = 1: no token has it, but \"<|endoftext|>\" has 2: ids must be 0 to V − 1".into(),
+            ),
+            ("/model/merges", json!({}), "model.merges = an object of 0 keys: must be an array".into()),
+            ("/model/merges", json!(["a"]), "model.merges[0] = \"a\": must be two tokens".into()),
+            (
+                "/model/merges",
+                json!([["a", "b", "c"]]),
+                "model.merges[0] = an array of 3 items: must be two tokens".into(),
+            ),
+            (
+                "/model/merges",
+                json!(["a x"]),
+                "model.merges[0] = \"a x\": names the token \"x\", which model.vocab does not have".into(),
+            ),
+            (
+                "/model/merges",
+                json!(["a b"]),
+                "model.merges[0] = \"a b\": names the token \"ab\", which model.vocab does not have".into(),
+            ),
+            ("/model/unk_token", json!("<unk>"), "model.unk_token = \"<unk>\": is not supported: must be null".into()),
+            ("/model/dropout", json!(0.1), "model.dropout = 0.1: is not supported: must be null".into()),
+            (
+                "/normalizer",
+                json!({"type": "NFC"}),
+                "normalizer = an object of 1 keys: is not supported: must be null".into(),
+            ),
+            ("/pre_tokenizer", json!({"type": "Bert"}), "pre_tokenizer.type = \"Bert\": must be \"ByteLevel\"".into()),
+            (
+                "/decoder",
+                json!({"type": "WordPiece"}),
+                "decoder.type = \"WordPiece\": must be \"ByteLevel\" or \"Fuse\"".into(),
+            ),
+            ("/added_tokens", json!(1), "added_tokens = 1: must be an array".into()),
+            (
+                "/added_tokens/0/id",
+                json!(1),
+                "added_tokens[0].id = 1: is the id of another token than \"<|endoftext|>\"".into(),
+            ),
+            ("/added_tokens/0/id", json!(1u64 << 40), format!("added_tokens[0].id = 1099511627776: {id}")),
+            ("/added_tokens/0/content", json!(null), "added_tokens[0].content = null: must be a text".into()),
+            (
+                "/added_tokens/0/content",
+                json!("a"),
+                "added_tokens[0].id = 2: is the id of another token than \"a\"".into(),
+            ),
+            ("/added_tokens/0/lstrip", json!(true), "added_tokens[0].lstrip = true: must be false".into()),
+        ] {
+            assert_eq!(with(&base, at, value), format!("t.json: {expected}"));
+        }
+        let two = json!([{"id": 2, "content": "x"}, {"id": 3, "content": "x"}]);
+        assert_eq!(with(&base, "/added_tokens", two), "t.json: added_tokens[1].content = \"x\": stands twice");
+        let text = br#"{"model": {"type": "BPE", "vocab": {"a": 0, "a": 1}, "merges": []}}"#;
+        let line = Tokenizer::from_json(text, Path::new("t.json")).unwrap_err().to_string();
+        assert_eq!(line, "t.json: line 1, column 51: the key \"a\" stands twice");
+    }
+}

@@ -1,0 +1,86 @@
+//! Text from ids that arrive one by one, without ever splitting a character.
+
+use super::Tokenizer;
+
+/// Holds back the bytes of a character until it is complete.
+///
+/// The pieces of `push` and `finish` together are exactly what [`Tokenizer::decode`] gives for all ids.
+#[derive(Debug)]
+pub struct StreamDecoder<'a> {
+    tokenizer: &'a Tokenizer,
+    /// The beginning of a character, at most three bytes between calls.
+    pending: Vec<u8>,
+}
+
+impl<'a> StreamDecoder<'a> {
+    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
+        StreamDecoder { tokenizer, pending: Vec::new() }
+    }
+
+    /// The characters that this id completes; often none for a part of one. An id beyond V reads as U+FFFD.
+    pub fn push(&mut self, id: u32) -> String {
+        let bytes = self.tokenizer.token_bytes(id).unwrap_or("\u{FFFD}".as_bytes());
+        self.pending.extend_from_slice(bytes);
+        let mut text = String::new();
+        let mut rest = &self.pending[..];
+        let kept = loop {
+            match std::str::from_utf8(rest) {
+                Ok(valid) => {
+                    text.push_str(valid);
+                    break 0;
+                }
+                Err(e) => {
+                    let (valid, bad) = rest.split_at(e.valid_up_to());
+                    text.push_str(&String::from_utf8_lossy(valid));
+                    match e.error_len() {
+                        // The input ends inside a character that may still become valid.
+                        None => break bad.len(),
+                        Some(n) => {
+                            text.push(char::REPLACEMENT_CHARACTER);
+                            rest = &bad[n..];
+                        }
+                    }
+                }
+            }
+        };
+        self.pending.drain(..self.pending.len() - kept);
+        text
+    }
+
+    /// What is left at the end: U+FFFD for a character that was never completed.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn emoji_arrive_whole() {
+        let t = Tokenizer::bytes();
+        let mut stream = t.stream();
+        let pieces: Vec<String> = "a👩é".bytes().map(|b| stream.push(b as u32)).collect();
+        assert_eq!(pieces, ["a", "", "", "", "👩", "", "é"]);
+        assert_eq!(stream.finish(), "");
+        let mut stream = t.stream();
+        assert_eq!(stream.push(0xF0) + &stream.push(0x9F), "");
+        assert_eq!(stream.push(65), "\u{FFFD}A");
+        assert_eq!(stream.push(99_999), "\u{FFFD}");
+        stream.push(0xC3);
+        assert_eq!(stream.finish(), "\u{FFFD}");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_join_to_the_decoded_text(ids in proptest::collection::vec(0u32..257, 0..40)) {
+            let t = Tokenizer::bytes();
+            let mut stream = t.stream();
+            let mut text: String = ids.iter().map(|&id| stream.push(id)).collect();
+            text.push_str(&stream.finish());
+            prop_assert_eq!(text, t.decode(&ids).unwrap());
+        }
+    }
+}

@@ -1,1 +1,37 @@
 //! Shared helpers of the whole-system tests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The root of the workspace.
+pub fn workspace_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate lies in the workspace").to_path_buf()
+}
+
+/// Runs cargo with `args` at the root of the workspace and returns what it printed.
+/// # Errors
+/// The command and its standard error, when it fails or cannot be started.
+pub fn cargo(args: &[&str]) -> Result<String, String> {
+    let line = format!("cargo {}", args.join(" "));
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let out = Command::new(program)
+        .args(args)
+        .current_dir(workspace_root())
+        .output()
+        .map_err(|e| format!("`{line}` cannot be started: {e}"))?;
+    if out.status.success() {
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    } else {
+        Err(format!("`{line}` failed ({}):\n{}", out.status, String::from_utf8_lossy(&out.stderr)))
+    }
+}
+
+/// As `cargo`, without the network where everything needed has been downloaded, else with it.
+/// Panics, naming both attempts, when neither works.
+pub fn cargo_offline_first(args: &[&str]) -> String {
+    let (command, rest) = args.split_first().expect("a cargo command");
+    let offline: Vec<&str> = [&[*command, "--offline"], rest].concat();
+    cargo(&offline).or_else(|first| cargo(args).map_err(|second| format!("{first}\n{second}"))).unwrap_or_else(|e| {
+        panic!("neither the downloaded crates nor the network answer; run `cargo fetch --locked` once\n{e}")
+    })
+}

@@ -7,7 +7,7 @@
 //! class begins another of its class.
 
 /// People, with the possessive that fits.
-pub(crate) const NAMES: [(&str, &str); 12] = [
+pub(crate) const NAMES: [(&str, &str); 8] = [
     ("Anna", "her"),
     ("Ben", "his"),
     ("Clara", "her"),
@@ -16,20 +16,16 @@ pub(crate) const NAMES: [(&str, &str); 12] = [
     ("Felix", "his"),
     ("Grace", "her"),
     ("Henry", "his"),
-    ("Iris", "her"),
-    ("Jack", "his"),
-    ("Kate", "her"),
-    ("Leo", "his"),
 ];
 
 /// Places, each fit for "in the …".
-pub(crate) const PLACES: [&str; 8] = ["kitchen", "garden", "attic", "cellar", "barn", "tower", "forest", "mill"];
+pub(crate) const PLACES: [&str; 5] = ["kitchen", "garden", "attic", "cellar", "barn"];
 
 /// Colours, each fit for "a …".
-pub(crate) const COLOURS: [&str; 6] = ["red", "blue", "green", "white", "black", "yellow"];
+pub(crate) const COLOURS: [&str; 5] = ["red", "blue", "green", "white", "black"];
 
 /// Things that a person can hold.
-pub(crate) const NOUNS: [&str; 8] = ["ball", "kite", "drum", "lamp", "cup", "hat", "book", "key"];
+pub(crate) const NOUNS: [&str; 6] = ["ball", "kite", "drum", "lamp", "cup", "hat"];
 
 /// Moods after a fulfilled wish.
 pub(crate) const GLAD: [&str; 3] = ["happy", "glad", "proud"];
@@ -71,23 +67,23 @@ pub enum Kind {
 /// The wordings of a kind, all equally probable.
 pub(crate) fn wordings(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::First => &["One day {x} was in the {p} with a {t}.", "Once {x} sat in the {p} and had a {t}."],
-        Kind::Second => &["{x} was in the {p} with a {t}.", "{x} sat in the {p} and had a {t}."],
+        Kind::First => &["One day {x} was in the {p} with a {t}.", "Once {x} sat in the {p} with a {t}."],
+        Kind::Second => &["{x} was in the {p} with a {t}.", "{x} sat in the {p} with a {t}."],
         Kind::WishThing => &["{x} wanted to have the {t}.", "{x} wished for the {t}."],
         Kind::WishMeet => &["{x} wanted to be with {y}.", "{x} wished to meet {y}."],
-        Kind::Give => &["{x} gave the {t} to {y}.", "{y} got the {t} from {x}.", "{x} gave {y} the {t}."],
+        Kind::Give => &["{x} gave the {t} to {y}.", "{x} handed the {t} to {y}."],
         Kind::Part => {
-            &["{x} left {y} in the {p} and went to the {q}.", "{x} went to the {q} but {y} stayed in the {p}."]
+            &["{x} went to the {q} and {y} stayed in the {p}.", "{y} stayed in the {p} and {x} went to the {q}."]
         }
         Kind::GoTogether => &["{x} and {y} went to the {q}.", "{x} took {y} to the {q}."],
-        Kind::Join => &["{x} joined {y} in the {p}.", "{x} went to see {y} in the {p}."],
-        Kind::GoAlone => &["{x} went from the {p} to the {q}.", "{x} left the {p} for the {q}."],
+        Kind::Join => &["{x} joined {y} in the {p}.", "{x} met {y} in the {p}."],
+        Kind::GoAlone => &["{x} went to the {q}.", "{x} ran to the {q}."],
         Kind::EndPlaces => &[
             "At the end {x} was in the {p} and {y} was in the {q}.",
-            "In the evening {x} was in the {p} and {y} in the {q}.",
+            "At night {x} was in the {p} and {y} was in the {q}.",
         ],
         Kind::EndThings => {
-            &["The {t} was with {x} and the {u} was with {y}.", "The {t} belonged to {x} and the {u} to {y}."]
+            &["The {t} was with {x} and the {u} was with {y}.", "The {t} belonged to {x} and the {u} belonged to {y}."]
         }
         Kind::Fulfilled => &["{x} {=got} {r} wish and was {m}.", "The wish of {x} {=came} true and {x} was {m}."],
         Kind::Failed => {

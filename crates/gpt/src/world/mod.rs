@@ -80,7 +80,16 @@ impl Split {
 impl World {
     /// The world of the default run.
     pub fn full() -> World {
-        World { names: 12, places: 6, colours: 6, nouns: 8, min_events: 3, max_events: 5, wordings: 3, moods: 3 }
+        World {
+            names: lexicon::NAMES.len(),
+            places: lexicon::PLACES.len(),
+            colours: lexicon::COLOURS.len(),
+            nouns: lexicon::NOUNS.len(),
+            min_events: 3,
+            max_events: 5,
+            wordings: 2,
+            moods: 3,
+        }
     }
 
     /// A world small enough to list all its stories.

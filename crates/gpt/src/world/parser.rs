@@ -239,7 +239,7 @@ fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Option
         }
         Kind::GoAlone => {
             let to = reading.place('q')?;
-            if together || reading.place('p')? != state.place[who] || state.place.contains(&to) {
+            if together || state.place.contains(&to) {
                 return None;
             }
             Some((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / (world.places - 2) as f64))

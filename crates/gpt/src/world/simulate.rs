@@ -242,8 +242,8 @@ pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
                     t.say(
                         Kind::Part,
                         &[
-                            ('x', Word(name(who))),
-                            ('y', Known(name(1 - who))),
+                            ('x', Person(name(who))),
+                            ('y', Person(name(1 - who))),
                             ('p', Known(PLACES[state.place[who]])),
                             ('q', Word(PLACES[to])),
                         ],
@@ -271,10 +271,7 @@ pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
                 Event::Join { who }
             } else {
                 let to = t.choose_except(world.places, &state.place);
-                t.say(
-                    Kind::GoAlone,
-                    &[('x', Word(name(who))), ('p', Known(PLACES[state.place[who]])), ('q', Word(PLACES[to]))],
-                );
+                t.say(Kind::GoAlone, &[('x', Word(name(who))), ('q', Word(PLACES[to]))]);
                 Event::GoAlone { who, to }
             }
         };

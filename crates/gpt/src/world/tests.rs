@@ -203,7 +203,7 @@ fn corrupted_stories_are_refused() {
             let names: Vec<&str> = lexicon::NAMES.iter().map(|n| n.0).collect();
             let outcomes = [["got", "did"], ["came", "did"]];
             let classes: [&[&str]; 6] =
-                [&names, &lexicon::PLACES[..6], &lexicon::COLOURS, &lexicon::NOUNS, &outcomes[0], &outcomes[1]];
+                [&names, &lexicon::PLACES, &lexicon::COLOURS, &lexicon::NOUNS, &outcomes[0], &outcomes[1]];
             for class in classes.into_iter().filter(|class| class.contains(&word)) {
                 for other in class.iter().filter(|&&w| w != word) {
                     let changed = format!("{}{other}{}", &text[..range.start], &text[range.end..]);
@@ -225,24 +225,27 @@ fn corrupted_stories_are_refused() {
 #[test]
 fn a_contradiction_is_told_from_bad_grammar() {
     let world = World::full();
-    let good = "One day Anna was in the cellar with a blue book. Jack sat in the tower and had a green drum. \
-                Anna wanted to have the green drum. Jack joined Anna in the cellar. Jack gave Anna the green drum. \
-                Anna left Jack in the cellar and went to the barn. \
-                At the end Anna was in the barn and Jack was in the cellar. \
-                The blue book was with Anna and the green drum was with Anna. Anna got her wish and was glad.";
+    let good = "One day Anna was in the cellar with a blue drum. Ben sat in the barn with a green cup. \
+                Anna wanted to have the green cup. Ben joined Anna in the cellar. Ben gave the green cup to Anna. \
+                Anna went to the attic and Ben stayed in the cellar. \
+                At the end Anna was in the attic and Ben was in the cellar. \
+                The blue drum was with Anna and the green cup was with Anna. Anna got her wish and was glad.";
     assert!(matches!(world.parse(good), Verdict::Story(_)), "{:?}", world.parse(good));
     let fault = |text: &str| match world.parse(text) {
         Verdict::Inconsistent(fault) => fault.why,
         other => panic!("{other:?}"),
     };
-    assert_eq!(fault(&good.replace("green drum was with Anna", "green drum was with Jack")), "somebody else holds it");
-    assert_eq!(fault(&good.replace("Jack gave Anna", "Anna gave Jack")), "the state forbids it");
+    assert_eq!(fault(&good.replace("green cup was with Anna", "green cup was with Ben")), "somebody else holds it");
     assert_eq!(
-        fault(&good.replace("Jack joined Anna in the cellar", "Jack joined Anna in the tower")),
+        fault(&good.replace("Ben gave the green cup to Anna", "Anna gave the green cup to Ben")),
         "the state forbids it"
     );
     assert_eq!(
-        fault(&good.replace("end Anna was in the barn", "end Anna was in the kitchen")),
+        fault(&good.replace("Ben joined Anna in the cellar", "Ben joined Anna in the kitchen")),
+        "the state forbids it"
+    );
+    assert_eq!(
+        fault(&good.replace("end Anna was in the attic", "end Anna was in the kitchen")),
         "somebody is elsewhere"
     );
     assert_eq!(fault(&good.replace("got her", "got his")), "the wrong possessive");
@@ -250,10 +253,10 @@ fn a_contradiction_is_told_from_bad_grammar() {
         fault(&good.replace("Anna got her wish and was glad", "Anna did not get her wish and was sad")),
         "the wish ended otherwise"
     );
-    let drunk = good.replace("Jack joined", "Jack jumped");
+    let drunk = good.replace("Ben joined", "Ben jumped");
     assert_eq!(
         world.parse(&drunk),
-        Verdict::Ungrammatical(Fault { at: good.find("Jack joined").unwrap(), why: "no sentence fits" })
+        Verdict::Ungrammatical(Fault { at: good.find("Ben joined").unwrap(), why: "no sentence fits" })
     );
 }
 
@@ -261,7 +264,7 @@ fn a_contradiction_is_told_from_bad_grammar() {
 fn stories_are_the_same_everywhere() {
     let world = World::full();
     let hash = world.stories(1, Split::Train, 100).fold(0xcbf2_9ce4_8422_2325, |h, s| fnv(&s.text, h));
-    assert_eq!(hash, 0xf8ad_72d7_e65d_3ce2, "the first 100 stories have changed: {hash:#018x}");
+    assert_eq!(hash, 0x83f3_136b_1a0f_7f22, "the first 100 stories have changed: {hash:#018x}");
 }
 
 #[test]

@@ -96,3 +96,24 @@ pub(crate) fn central_difference(what: &str, x: &[f64], grad: &[f64], mut loss: 
         assert!(err <= bound, "{what}[{i}]: gradient {:e}, slope {slope:e}: {err:e} apart, bound {bound:e}", grad[i]);
     }
 }
+
+/// The relative error bound of `k` roundings in f32: k·2⁻²⁴, with half an extra for the products of errors.
+pub(crate) fn gamma(k: usize) -> f64 {
+    let e = (k + 1) as f64 * (0.5f64 * f32::EPSILON as f64);
+    e / (1.0 - e)
+}
+
+/// Σ a[i]·b[i].
+pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).fold(0.0, |sum, (a, b)| sum + a * b)
+}
+
+/// a[i] + b[i].
+pub(crate) fn plus(a: &[f64], b: &[f32]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, &b)| a + b as f64).collect()
+}
+
+/// The greatest |x|.
+pub(crate) fn greatest(xs: &[f32]) -> f64 {
+    xs.iter().fold(0.0, |m, x| f64::max(m, x.abs() as f64))
+}

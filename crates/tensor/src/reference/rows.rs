@@ -1,8 +1,9 @@
 //! Plain loops: rows.
 
 use super::{Arith, Real, put};
-use crate::kernels::GeluKind;
+use crate::kernels::{AdamW, GeluKind, IGNORE};
 use crate::matrix::Accumulate;
+use crate::random::Philox;
 
 /// Φ(x), in the form of `kind`, and its derivative.
 fn normal_distribution<T: Real>(x: T, kind: GeluKind) -> (T, T) {
@@ -35,5 +36,307 @@ pub fn gelu_backward<A: Arith>(dinp: &mut [A::T], dout: &[A::T], inp: &[A::T], k
     for i in 0..inp.len() {
         let (cdf, density) = normal_distribution(inp[i], kind);
         put(&mut dinp[i], dout[i] * (cdf + inp[i] * density), acc);
+    }
+}
+
+/// Softmax of each row of `n`; a row of −∞ gives zeros.
+pub fn softmax_forward<A: Arith>(out: &mut [A::T], inp: &[A::T], n: usize) {
+    for (y, x) in rows_mut(out, n).zip(rows(inp, n)) {
+        let (shift, sum) = shift_and_sum(x);
+        for i in 0..n {
+            let e = (x[i] - shift).exp();
+            y[i] = if sum == A::T::ZERO { A::T::ZERO } else { e / sum };
+        }
+    }
+}
+
+/// dinp (+)= out·(dout − Σ dout·out).
+pub fn softmax_backward<A: Arith>(dinp: &mut [A::T], dout: &[A::T], out: &[A::T], n: usize, acc: Accumulate) {
+    for (dx, (dy, y)) in rows_mut(dinp, n).zip(rows(dout, n).zip(rows(out, n))) {
+        let mut sum = A::T::ZERO;
+        for i in 0..n {
+            sum = A::mul_add(dy[i], y[i], sum);
+        }
+        for i in 0..n {
+            put(&mut dx[i], y[i] * (dy[i] - sum), acc);
+        }
+    }
+}
+
+/// The rows of n elements.
+fn rows<T>(xs: &[T], n: usize) -> core::slice::ChunksExact<'_, T> {
+    xs.chunks_exact(n.max(1))
+}
+
+/// The rows of n elements, to write.
+fn rows_mut<T>(xs: &mut [T], n: usize) -> core::slice::ChunksExactMut<'_, T> {
+    xs.chunks_exact_mut(n.max(1))
+}
+
+/// What is subtracted before the exponentials (the maximum; 0 for a row of −∞), and their sum.
+fn shift_and_sum<T: Real>(x: &[T]) -> (T, T) {
+    let mut shift = T::neg_infinity();
+    for &x in x {
+        shift = shift.max(x);
+    }
+    if shift == T::neg_infinity() {
+        shift = T::ZERO;
+    }
+    let mut sum = T::ZERO;
+    for &x in x {
+        sum += (x - shift).exp();
+    }
+    (shift, sum)
+}
+
+/// out = a + b.
+pub fn residual_forward<A: Arith>(out: &mut [A::T], a: &[A::T], b: &[A::T]) {
+    for i in 0..out.len() {
+        out[i] = a[i] + b[i];
+    }
+}
+
+/// dinp (+)= dout.
+pub fn residual_backward<A: Arith>(dinp: &mut [A::T], dout: &[A::T], acc: Accumulate) {
+    for i in 0..dinp.len() {
+        put(&mut dinp[i], dout[i], acc);
+    }
+}
+
+/// Σ x.
+pub fn sum<A: Arith>(xs: &[A::T]) -> A::T {
+    let mut sum = A::T::ZERO;
+    for &x in xs {
+        sum += x;
+    }
+    sum
+}
+
+/// Σ x².
+pub fn sum_of_squares<A: Arith>(xs: &[A::T]) -> A::T {
+    let mut sum = A::T::ZERO;
+    for &x in xs {
+        sum = A::mul_add(x, x, sum);
+    }
+    sum
+}
+
+/// One step of AdamW; no operation is fused, in any arithmetic.
+pub fn adamw_step<A: Arith>(param: &mut [A::T], m: &mut [A::T], v: &mut [A::T], grad: &[A::T], options: &AdamW) {
+    let f = options.factors();
+    let r = A::T::from_f64;
+    for i in 0..param.len() {
+        let g = grad[i] * r(options.grad_scale as f64);
+        m[i] = r(f.first.0) * m[i] + r(f.first.1) * g;
+        v[i] = r(f.second.0) * v[i] + r(f.second.1) * (g * g);
+        let root = v[i].sqrt() * r(f.root_scale) + r(options.eps as f64);
+        param[i] = param[i] * r(f.keep) - r(f.step_size) * m[i] / root;
+    }
+}
+
+/// out = x̂·weight + bias, and each row's mean and 1/√(variance + eps).
+pub fn layernorm_forward<A: Arith>(
+    out: &mut [A::T],
+    mean: &mut [A::T],
+    rstd: &mut [A::T],
+    inp: &[A::T],
+    weight: &[A::T],
+    bias: &[A::T],
+    eps: A::T,
+) {
+    let c = weight.len();
+    let count = A::T::from_f64(c as f64);
+    for (r, (y, x)) in rows_mut(out, c).zip(rows(inp, c)).enumerate() {
+        mean[r] = sum::<A>(x) / count;
+        let mut squares = A::T::ZERO;
+        for &x in x {
+            squares = A::mul_add(x - mean[r], x - mean[r], squares);
+        }
+        rstd[r] = A::T::ONE / (squares / count + eps).sqrt();
+        for i in 0..c {
+            y[i] = A::mul_add((x[i] - mean[r]) * rstd[r], weight[i], bias[i]);
+        }
+    }
+}
+
+/// The gradients (dinp, dweight, dbias) of layer norm.
+pub fn layernorm_backward<A: Arith>(
+    dinp: &mut [A::T],
+    dweight: &mut [A::T],
+    dbias: &mut [A::T],
+    dout: &[A::T],
+    inp: &[A::T],
+    mean: &[A::T],
+    rstd: &[A::T],
+    weight: &[A::T],
+    acc_inp: Accumulate,
+    acc_params: Accumulate,
+) {
+    let c = weight.len();
+    let count = A::T::from_f64(c as f64);
+    for (r, (dx, (dy, x))) in rows_mut(dinp, c).zip(rows(dout, c).zip(rows(inp, c))).enumerate() {
+        let xhat = |i: usize| (x[i] - mean[r]) * rstd[r];
+        let (mut sum_g, mut sum_gx) = (A::T::ZERO, A::T::ZERO);
+        for i in 0..c {
+            let g = dy[i] * weight[i];
+            sum_g += g;
+            sum_gx = A::mul_add(g, xhat(i), sum_gx);
+        }
+        for i in 0..c {
+            let centred = dy[i] * weight[i] - sum_g / count;
+            put(&mut dx[i], rstd[r] * (centred - xhat(i) * (sum_gx / count)), acc_inp);
+        }
+    }
+    for i in 0..c {
+        let (mut dw, mut db) = (A::T::ZERO, A::T::ZERO);
+        for r in 0..mean.len() {
+            let dy = dout[r * c + i];
+            dw = A::mul_add(dy, (inp[r * c + i] - mean[r]) * rstd[r], dw);
+            db += dy;
+        }
+        put(&mut dweight[i], dw, acc_params);
+        put(&mut dbias[i], db, acc_params);
+    }
+}
+
+/// sum = a + b; out = layer norm of sum.
+pub fn residual_layernorm_forward<A: Arith>(
+    sum: &mut [A::T],
+    out: &mut [A::T],
+    mean: &mut [A::T],
+    rstd: &mut [A::T],
+    a: &[A::T],
+    b: &[A::T],
+    weight: &[A::T],
+    bias: &[A::T],
+    eps: A::T,
+) {
+    residual_forward::<A>(sum, a, b);
+    layernorm_forward::<A>(out, mean, rstd, sum, weight, bias, eps);
+}
+
+/// dsum_total (+)= dsum + dinp of layer norm; dweight and dbias as there.
+pub fn residual_layernorm_backward<A: Arith>(
+    dsum_total: &mut [A::T],
+    dweight: &mut [A::T],
+    dbias: &mut [A::T],
+    dout: &[A::T],
+    dsum: Option<&[A::T]>,
+    sum: &[A::T],
+    mean: &[A::T],
+    rstd: &[A::T],
+    weight: &[A::T],
+    acc_inp: Accumulate,
+    acc_params: Accumulate,
+) {
+    let mut dx = dsum.map_or(vec![A::T::ZERO; sum.len()], <[A::T]>::to_vec);
+    let add = Accumulate::Add;
+    layernorm_backward::<A>(&mut dx, dweight, dbias, dout, sum, mean, rstd, weight, add, acc_params);
+    residual_backward::<A>(dsum_total, &dx, acc_inp);
+}
+
+/// out[i] = inp[i]/(1 − p) where the draw at first_element + i is at least p, else 0.
+pub fn dropout_forward<A: Arith>(out: &mut [A::T], inp: &[A::T], p: f32, rng: &Philox, first_element: u64) {
+    dropout_backward::<A>(out, inp, p, rng, first_element, Accumulate::Store);
+}
+
+/// dinp[i] (+)= dout[i]/(1 − p) where the forward kept element i, else 0.
+pub fn dropout_backward<A: Arith>(
+    dinp: &mut [A::T],
+    dout: &[A::T],
+    p: f32,
+    rng: &Philox,
+    first_element: u64,
+    acc: Accumulate,
+) {
+    let scale = A::T::from_f64(1.0 / (1.0 - p as f64));
+    for i in 0..dinp.len() {
+        let kept = rng.uniform(first_element + i as u64) >= p;
+        put(&mut dinp[i], if kept { dout[i] * scale } else { A::T::ZERO }, acc);
+    }
+}
+
+/// out[r] = wte[tokens[r]] + wpe[positions[r]], rows of c.
+pub fn embedding_forward<A: Arith>(
+    out: &mut [A::T],
+    tokens: &[u32],
+    positions: &[u32],
+    wte: &[A::T],
+    wpe: &[A::T],
+    c: usize,
+) {
+    for r in 0..tokens.len() {
+        for i in 0..c {
+            out[r * c + i] = wte[tokens[r] as usize * c + i] + wpe[positions[r] as usize * c + i];
+        }
+    }
+}
+
+/// dwte[tokens[r]] += dout[r] and dwpe[positions[r]] += dout[r], in the order of r.
+pub fn embedding_backward<A: Arith>(
+    dwte: &mut [A::T],
+    dwpe: &mut [A::T],
+    dout: &[A::T],
+    tokens: &[u32],
+    positions: &[u32],
+    c: usize,
+    acc_wte: Accumulate,
+    acc_wpe: Accumulate,
+) {
+    for (table, ids, acc) in [(dwte, tokens, acc_wte), (dwpe, positions, acc_wpe)] {
+        if acc == Accumulate::Store {
+            table.fill(A::T::ZERO);
+        }
+        for (r, &id) in ids.iter().enumerate() {
+            for i in 0..c {
+                table[id as usize * c + i] += dout[r * c + i];
+            }
+        }
+    }
+}
+
+/// out[i] = inp[rows[i]], rows of c.
+pub fn gather_rows<A: Arith>(out: &mut [A::T], inp: &[A::T], rows: &[usize], c: usize) {
+    for (i, &row) in rows.iter().enumerate() {
+        out[i * c..(i + 1) * c].copy_from_slice(&inp[row * c..(row + 1) * c]);
+    }
+}
+
+/// dinp[rows[i]] += dout[i] in the order of i, rows of c.
+pub fn scatter_rows_add<A: Arith>(dinp: &mut [A::T], dout: &[A::T], rows: &[usize], c: usize) {
+    for (i, &row) in rows.iter().enumerate() {
+        for j in 0..c {
+            dinp[row * c + j] += dout[i * c + j];
+        }
+    }
+}
+
+/// losses[r] = ln Σ exp(logits[r]) − logits[r, targets[r]]; 0 where the target is `IGNORE`.
+pub fn cross_entropy_forward<A: Arith>(losses: &mut [A::T], logits: &[A::T], targets: &[u32], v: usize) {
+    for (r, x) in rows(logits, v).enumerate() {
+        losses[r] = A::T::ZERO;
+        if targets[r] != IGNORE {
+            let (shift, sum) = shift_and_sum(x);
+            losses[r] = sum.ln() + (shift - x[targets[r] as usize]);
+        }
+    }
+}
+
+/// dlogits (+)= scale·(softmax − onehot); 0 where the target is `IGNORE`.
+pub fn cross_entropy_backward<A: Arith>(
+    dlogits: &mut [A::T],
+    logits: &[A::T],
+    targets: &[u32],
+    v: usize,
+    scale: A::T,
+    acc: Accumulate,
+) {
+    for (r, (dx, x)) in rows_mut(dlogits, v).zip(rows(logits, v)).enumerate() {
+        let (shift, sum) = shift_and_sum(x);
+        for j in 0..v {
+            let onehot = if targets[r] as usize == j { A::T::ONE } else { A::T::ZERO };
+            let d = scale * ((x[j] - shift).exp() / sum - onehot);
+            put(&mut dx[j], if targets[r] == IGNORE { A::T::ZERO } else { d }, acc);
+        }
     }
 }

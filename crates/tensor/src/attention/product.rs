@@ -1,0 +1,275 @@
+//! The one multiply-add kernel of attention: a block of at most 48 rows, its tiles clipped to what each row sees.
+//!
+//! ```text
+//!                         rows      steps       lanes         clipped
+//! scores   S  = Q·Kᵀ      queries   channels    keys          by vector of 16 keys; the mask follows
+//!          dP = dO·Vᵀ     queries   channels    keys          by vector
+//! outputs  O += P·V       queries   keys        channels      by step: row i takes its own keys only
+//!          dQ += dS·K     queries   keys        channels      by step
+//!          dV += Pᵀ·dO    keys      queries     channels      by step
+//!          dK += dSᵀ·Q    keys      queries     channels      by step
+//! ```
+//!
+//! A tile is MR rows × NV vectors of 16 lanes in registers: C[r, 16·v + l] = Σ over steps of A[r, step]·B[step, 16·v + l],
+//! one chain of multiply-adds in the order of the steps, whatever MR and NV are.
+
+use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
+
+/// Rows of a block of queries, and keys of a block of keys: three vectors of 16 keys, eight tiles of 6 rows, and a
+/// stride of 192 bytes, which no power of two divides often, so that rows do not fall on each other in the L1.
+pub(super) const BLOCK: usize = 48;
+
+/// For each row of a block the range lo[r]..hi[r] of what it sees; both never fall from one row to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ranges {
+    pub lo: [usize; BLOCK],
+    pub hi: [usize; BLOCK],
+}
+
+impl Ranges {
+    /// The same ranges counted from `start`, cut to 0..len.
+    pub fn within(&self, start: usize, len: usize) -> Ranges {
+        let cut = |x: usize| x.saturating_sub(start).min(len);
+        Ranges { lo: self.lo.map(cut), hi: self.hi.map(cut) }
+    }
+
+    /// For each of `len` columns, the range of the first `rows` rows that see it.
+    pub fn transposed(&self, rows: usize, len: usize) -> Ranges {
+        let mut t = Ranges { lo: [0; BLOCK], hi: [0; BLOCK] };
+        let (mut first, mut end) = (0, 0);
+        for j in 0..len {
+            while first < rows && self.hi[first] <= j {
+                first += 1;
+            }
+            while end < rows && self.lo[end] <= j {
+                end += 1;
+            }
+            t.lo[j] = first;
+            t.hi[j] = end.max(first);
+        }
+        t
+    }
+}
+
+/// What the ranges of a product clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clip {
+    /// Vectors that no row of a tile sees are left out. C is written, not read.
+    Vectors,
+    /// A row's chain takes the steps of its range only. C is read: the chain goes on from there.
+    Steps,
+}
+
+/// C = A·B or C += A·B on `rows` rows and `vectors` vectors of 16 lanes. Strides are counted in floats.
+pub(super) struct Product<'a> {
+    pub clip: Clip,
+    pub rows: usize,
+    pub vectors: usize,
+    pub steps: usize,
+    pub ranges: &'a Ranges,
+    /// Element (r, step) stands at r·a_rs + step·a_ks.
+    pub a: &'a [f32],
+    pub a_rs: usize,
+    pub a_ks: usize,
+    /// Vector v of a step stands at v·b_vs + step·b_ks.
+    pub b: &'a [f32],
+    pub b_vs: usize,
+    pub b_ks: usize,
+    /// Element (r, lane) stands at r·c_rs + lane.
+    pub c: &'a mut [f32],
+    pub c_rs: usize,
+}
+
+/// Computes a product on `isa`.
+pub(super) fn product(isa: Isa, p: Product) {
+    dispatch_on(isa, p);
+}
+
+/// The steps of a tile: `from..to`, of which every row takes `all_from..all_to`.
+struct Steps<'a> {
+    from: usize,
+    all_from: usize,
+    all_to: usize,
+    to: usize,
+    lo: &'a [usize],
+    hi: &'a [usize],
+}
+
+/// Where a tile's operands begin.
+#[derive(Clone, Copy)]
+struct Tile {
+    a: *const f32,
+    a_rs: usize,
+    a_ks: usize,
+    b: *const f32,
+    b_vs: usize,
+    b_ks: usize,
+    c: *mut f32,
+    c_rs: usize,
+}
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = self;
+        if p.rows == 0 || p.vectors == 0 || p.steps == 0 {
+            return;
+        }
+        let extent = |rows: usize, rs: usize, cols: usize, cs: usize| (rows - 1) * rs + (cols - 1) * cs;
+        assert!(p.rows <= BLOCK);
+        assert!(extent(p.rows, p.a_rs, p.steps, p.a_ks) < p.a.len());
+        assert!(extent(p.vectors, p.b_vs, p.steps, p.b_ks) + LANES <= p.b.len());
+        assert!(extent(p.rows, p.c_rs, p.vectors, LANES) + LANES <= p.c.len());
+        // Rows of a tile: 6 fill the registers of AVX2, and let AVX-512 hold four vectors of each row.
+        let tall = if S::MR < 6 { S::MR } else { 6 };
+        let mut r = 0;
+        while r < p.rows {
+            let mr = tall.min(p.rows - r);
+            let (lo, hi) = (&p.ranges.lo[r..r + mr], &p.ranges.hi[r..r + mr]);
+            let (first, last) = (lo[0], hi[mr - 1]);
+            let (vectors, steps) = match p.clip {
+                Clip::Vectors => {
+                    let all = Steps { from: 0, all_from: 0, all_to: p.steps, to: p.steps, lo, hi };
+                    (first / LANES..last.div_ceil(LANES).min(p.vectors), all)
+                }
+                Clip::Steps => {
+                    let to = last.min(p.steps);
+                    let all_from = lo[mr - 1].clamp(first.min(to), to);
+                    let all_to = hi[0].clamp(all_from, to);
+                    let vectors = if first < to { p.vectors } else { 0 };
+                    (0..vectors, Steps { from: first, all_from, all_to, to, lo, hi })
+                }
+            };
+            // As many vectors as the registers hold, in pieces of nearly one size.
+            let most = (S::MR * S::NV / mr).min(4);
+            let (mut v, pieces) = (vectors.start, vectors.len().div_ceil(most));
+            for piece in 0..pieces {
+                let nv = (vectors.end - v).div_ceil(pieces - piece);
+                // SAFETY: rows r..r + mr, vectors v..v + nv and all steps lie within the extents asserted above.
+                unsafe {
+                    let t = Tile {
+                        a: p.a.as_ptr().add(r * p.a_rs),
+                        a_rs: p.a_rs,
+                        a_ks: p.a_ks,
+                        b: p.b.as_ptr().add(v * p.b_vs),
+                        b_vs: p.b_vs,
+                        b_ks: p.b_ks,
+                        c: p.c.as_mut_ptr().add(r * p.c_rs + v * LANES),
+                        c_rs: p.c_rs,
+                    };
+                    tile_of(s, mr, nv, p.clip, &t, &steps);
+                }
+                v += nv;
+            }
+            r += mr;
+        }
+    }
+}
+
+/// The tile of `mr` rows and `nv` vectors.
+/// # Safety
+/// As `tile`.
+#[inline(always)]
+unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, clip: Clip, t: &Tile, steps: &Steps) {
+    macro_rules! choose {
+        ($(($mr:literal, $nv:literal))*) => {
+            match (mr, nv) {
+                $(
+                    // Tiles that would not fit the register file are never asked for: they are not compiled.
+                    ($mr, $nv) if $mr <= S::MR && $mr * $nv <= S::MR * S::NV => {
+                        // SAFETY: the caller vouches for the tile.
+                        unsafe {
+                            match clip {
+                                Clip::Vectors => tile::<S, $mr, $nv, false>(s, t, steps),
+                                Clip::Steps => tile::<S, $mr, $nv, true>(s, t, steps),
+                            }
+                        }
+                    }
+                )*
+                _ => unreachable!("a tile of {mr} rows and {nv} vectors"),
+            }
+        };
+    }
+    choose!((1, 1)(1, 2)(1, 3)(1, 4)(2, 1)(2, 2)(2, 3)(2, 4)(3, 1)(3, 2)(3, 3)(3, 4)(4, 1)(4, 2)(4, 3)(4, 4)(5, 1)(
+        5, 2
+    )(5, 3)(5, 4)(6, 1)(6, 2)(6, 3)(6, 4));
+}
+
+/// One tile. With `STEPS` it goes on from C and clips each row's steps; else it takes all of them from +0.
+///
+/// # Safety
+/// For r < MR, v < NV and every step in `from..to`: A's element is readable, 16 floats of B and of C are readable, and
+/// those of C writable; `lo` and `hi` have MR elements.
+#[inline(always)]
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const STEPS: bool>(s: S, t: &Tile, steps: &Steps) {
+    let t = *t;
+    let mut acc = [[s.zero(); NV]; MR];
+    if STEPS {
+        for r in 0..MR {
+            for v in 0..NV {
+                // SAFETY: C is readable.
+                acc[r][v] = unsafe { s.load_ptr(t.c.add(r * t.c_rs + v * LANES)) };
+            }
+        }
+        // SAFETY: from..all_from are steps of this tile.
+        unsafe { some_rows(s, &t, steps, steps.from..steps.all_from, &mut acc) };
+    }
+    let (mut a, mut b) = (t.a.wrapping_add(steps.all_from * t.a_ks), t.b.wrapping_add(steps.all_from * t.b_ks));
+    for _ in steps.all_from..steps.all_to {
+        // SAFETY: a step of this tile: MR elements of A and NV vectors of B are readable. The pointers that are
+        // advanced past the last step are not read.
+        unsafe {
+            let mut x = [s.zero(); NV];
+            for v in 0..NV {
+                x[v] = s.load_ptr(b.add(v * t.b_vs));
+            }
+            for r in 0..MR {
+                let y = s.splat(*a.add(r * t.a_rs));
+                for v in 0..NV {
+                    acc[r][v] = s.mul_add(y, x[v], acc[r][v]);
+                }
+            }
+        }
+        a = a.wrapping_add(t.a_ks);
+        b = b.wrapping_add(t.b_ks);
+    }
+    if STEPS {
+        // SAFETY: all_to..to are steps of this tile.
+        unsafe { some_rows(s, &t, steps, steps.all_to..steps.to, &mut acc) };
+    }
+    for r in 0..MR {
+        for v in 0..NV {
+            // SAFETY: C is writable.
+            unsafe { s.store_ptr(t.c.add(r * t.c_rs + v * LANES), acc[r][v]) };
+        }
+    }
+}
+
+/// Steps at the edge of the mask, which some rows of the tile take and others do not.
+/// # Safety
+/// As `tile`.
+#[inline(always)]
+unsafe fn some_rows<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    t: &Tile,
+    steps: &Steps,
+    range: core::ops::Range<usize>,
+    acc: &mut [[S::V; NV]; MR],
+) {
+    for step in range {
+        for r in 0..MR {
+            if steps.lo[r] <= step && step < steps.hi[r] {
+                // SAFETY: a step of this tile, by the caller's word.
+                unsafe {
+                    let y = s.splat(*t.a.add(r * t.a_rs + step * t.a_ks));
+                    for v in 0..NV {
+                        let x = s.load_ptr(t.b.add(v * t.b_vs + step * t.b_ks));
+                        acc[r][v] = s.mul_add(y, x, acc[r][v]);
+                    }
+                }
+            }
+        }
+    }
+}

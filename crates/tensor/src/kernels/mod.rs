@@ -1,16 +1,17 @@
 //! Row kernels: X_forward and X_backward side by side, one file an op.
 //!
 //! ```text
-//! softmax        y = exp(x − max x) / Σ exp(x − max x)                  softmax.rs
-//! layernorm      y = (x − mean)/√(var + ε)·γ + β, alone or on a + b     layernorm.rs
-//! gelu           y = x·Φ(x), by tanh or by erf                          gelu.rs
-//! residual       y = a + b                                              residual.rs
-//! embedding      y = wte[token] + wpe[position]                         embedding.rs
-//! gather_rows    y = x[rows]                                            embedding.rs
-//! dropout        y = x·keep/(1 − p), keep from Philox                   dropout.rs
-//! cross_entropy  loss = ln Σ exp(x) − x[target]                         cross_entropy.rs
-//! adamw          one step of AdamW                                      adamw.rs
-//! reduce         Σ x, Σ x² over a whole tensor                          reduce.rs
+//! file                  equation
+//! softmax               y = exp(x − max x) / Σ exp(x − max x)
+//! layernorm             y = (x − mean)/√(var + ε)·γ + β, alone or on a + b
+//! gelu                  y = x·Φ(x), by tanh or by erf
+//! residual              y = a + b
+//! embedding             y = wte[token] + wpe[position]; gather_rows: y = x[rows]
+//! dropout               y = x·keep/(1 − p), keep from Philox
+//! cross_entropy         loss = ln Σ exp(x) − x[target]
+//! linear_cross_entropy  the same of x·Wᵀ, with both gradients, in chunks of rows
+//! adamw                 one step of AdamW on one parameter
+//! reduce                Σ x, Σ x² over a whole tensor
 //! ```
 //!
 //! A sum along a row has 16 partial sums, element i in lane i mod 16, and ends with the tree 8-4-2-1. A sum
@@ -23,6 +24,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod gelu;
 pub mod layernorm;
+pub mod linear_cross_entropy;
 pub mod reduce;
 pub mod residual;
 pub mod softmax;
@@ -33,6 +35,7 @@ pub use dropout::{dropout_backward, dropout_forward};
 pub use embedding::{embedding_backward, embedding_forward, gather_rows, scatter_rows_add};
 pub use gelu::{GeluKind, gelu_backward, gelu_forward};
 pub use layernorm::{layernorm_backward, layernorm_forward, residual_layernorm_backward, residual_layernorm_forward};
+pub use linear_cross_entropy::{LinearCrossEntropyGrads, linear_cross_entropy};
 pub use reduce::{sum, sum_of_squares};
 pub use residual::{residual_backward, residual_forward};
 pub use softmax::{softmax_backward, softmax_forward};

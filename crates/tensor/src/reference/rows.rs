@@ -340,3 +340,37 @@ pub fn cross_entropy_backward<A: Arith>(
         }
     }
 }
+
+/// losses[r] of the logits inp[r]·weightᵀ, and the gradients of scale·Σ losses (overwritten).
+pub fn linear_cross_entropy<A: Arith>(
+    losses: &mut [A::T],
+    dinp: &mut [A::T],
+    dweight: &mut [A::T],
+    inp: &[A::T],
+    weight: &[A::T],
+    targets: &[u32],
+    v: usize,
+    c: usize,
+    scale: A::T,
+) {
+    dinp.fill(A::T::ZERO);
+    dweight.fill(A::T::ZERO);
+    let (mut logits, mut dlogits) = (vec![A::T::ZERO; v], vec![A::T::ZERO; v]);
+    for (r, x) in rows(inp, c).enumerate() {
+        for (z, w) in logits.iter_mut().zip(rows(weight, c)) {
+            *z = A::T::ZERO;
+            for i in 0..c {
+                *z = A::mul_add(x[i], w[i], *z);
+            }
+        }
+        let target = &targets[r..r + 1];
+        cross_entropy_forward::<A>(&mut losses[r..r + 1], &logits, target, v);
+        cross_entropy_backward::<A>(&mut dlogits, &logits, target, v, scale, Accumulate::Store);
+        for (j, &d) in dlogits.iter().enumerate() {
+            for i in 0..c {
+                dinp[r * c + i] = A::mul_add(d, weight[j * c + i], dinp[r * c + i]);
+                dweight[j * c + i] = A::mul_add(d, x[i], dweight[j * c + i]);
+            }
+        }
+    }
+}

@@ -8,6 +8,7 @@
 mod bpe;
 mod bytelevel;
 mod files;
+pub(crate) mod pieces;
 mod stream;
 
 pub use stream::StreamDecoder;

@@ -89,10 +89,15 @@ impl Kernel for MatmulEpilogue<'_> {
 impl MatmulEpilogue<'_> {
     /// Columns j .. j + 16 of the strip, all rows.
     #[inline(always)]
+    #[allow(clippy::manual_map, reason = "see below")]
     fn vectors<S: Simd>(&self, s: S, j: usize, gelu: Option<GeluKind>) {
         let n = (self.cols - j).min(PANEL);
         let column = self.j0 + j;
-        let bias = self.parts.bias.map(|b| s.load_partial(&b[column..column + n], 0.0));
+        // Not `map`: a closure would be compiled without the ISA's instructions.
+        let bias = match self.parts.bias {
+            Some(b) => Some(load(s, &b[column..column + n])),
+            None => None,
+        };
         for i in 0..self.m {
             // SAFETY: `run`'s caller vouches for m rows of `cols` floats; this vector's n end within them.
             let c = unsafe { core::slice::from_raw_parts_mut(self.c.add(i * self.ldc + j), n) };

@@ -6,17 +6,21 @@
 //! number of threads can move a bit, and dW accumulated over microbatches equals dW of the whole batch.
 //!
 //! ```text
-//! task        a chunk of C: at most MC rows × some panels of columns    `params::cut`, by shape alone
-//!   LOOP 1    k in blocks of KC; A's block packed [tile][kc][mr]        stays in L2
-//!     LOOP 2  B's panels, NV at a time; packed [kc][16] when not yet    stays in L1
-//!       LOOP 3  tiles of MR rows
-//!         LOOP 4, 5  the microkernel: k, then MR × NV multiply-adds     C in registers
-//!       epilogue over the strip of C just finished
+//! A is packed, in parallel: blocks [tile][kc][mr] of MC rows × KC          `PackA`
+//! task        a chunk of C: at most MC rows × some panels of columns       `params::cut`, by shape alone
+//!   LOOP 1    k in blocks of KC                                            A's block stays in L2
+//!     LOOP 2  B's columns in strips of 4 panels, packed [panel][kc][16]    beside it
+//!       LOOP 3  NV panels at a time                                        stay in L1
+//!         LOOP 4  tiles of MR rows
+//!           LOOP 5  the microkernel: k, and for each MR × NV multiply-adds C in registers
+//!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
+//! Up to 8 rows (generation) A is read in place, and B too when it is packed or its rows are contiguous.
+//!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
-//! 34(3), 2008, with one change: as a B panel is used for MC rows and then done with, it is packed when its turn
-//! comes, and no block of B is kept.
+//! 34(3), 2008, with one change: a strip of B is used for MC rows and then done with, so it is packed when its
+//! turn comes, and no block of B is kept.
 
 mod bias;
 mod epilogue;
@@ -37,7 +41,7 @@ use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Tile, TileShape, run_tile};
 use pack::{PackA, PackB, SLACK, Tiles};
-use params::{KC, PANEL, SMALL_M};
+use params::{PACKED_A, PANEL, SMALL_M, STRIP};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
@@ -104,22 +108,42 @@ pub fn matmul<'b>(
         return Ok(());
     }
     let cut = params::cut(m, n, k);
-    let product = Product {
+    let mut product = Product {
         ctx,
         shape: TileShape::of(ctx.isa()),
         k,
+        kc: params::depth(k),
         a,
+        a_packed: None,
         b,
         ldc: c.row_stride(),
         c: c.data_mut().as_mut_ptr(),
         load_c: acc == Accumulate::Add,
         epilogue,
     };
-    parallel::for_each_block(ctx, cut.rows * cut.cols, |task| {
-        // Neighbouring tasks share B's columns.
-        let (i, j) = (task % cut.rows * cut.tm, task / cut.rows * cut.tn);
-        product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
-    });
+    if m <= SMALL_M {
+        parallel::for_each_block(ctx, cut.cols, |t| product.chunk(0, m, t * cut.tn, cut.tn.min(n - t * cut.tn)));
+        return Ok(());
+    }
+    // A's blocks of one group of row blocks are packed, then shared by that group's tasks.
+    let depths = k.div_ceil(product.kc);
+    let block = (cut.tm * product.kc + SLACK).next_multiple_of(16);
+    let group = (PACKED_A / (block * depths.max(1))).clamp(1, cut.rows);
+    let mut packed = ctx.scratch(group * depths * block);
+    for first in (0..cut.rows).step_by(group) {
+        let rows = group.min(cut.rows - first);
+        let shared = Packed { data: packed.as_mut_ptr(), block, depths, first: first * cut.tm, tm: cut.tm };
+        parallel::for_each_block(ctx, rows * depths, |t| {
+            let (i, pc) = ((first + t / depths) * cut.tm, t % depths);
+            product.pack_a(&shared, i, cut.tm.min(m - i), pc);
+        });
+        product.a_packed = Some(shared);
+        parallel::for_each_block(ctx, rows * cut.cols, |t| {
+            // Neighbouring tasks share B's columns.
+            let (i, j) = ((first + t % rows) * cut.tm, t / rows * cut.tn);
+            product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
+        });
+    }
     Ok(())
 }
 
@@ -128,7 +152,9 @@ struct Product<'a> {
     ctx: &'a Ctx,
     shape: TileShape,
     k: usize,
+    kc: usize,
     a: MatRef<'a>,
+    a_packed: Option<Packed>,
     b: Operand<'a>,
     c: *mut f32,
     ldc: usize,
@@ -140,101 +166,115 @@ struct Product<'a> {
 // and each task writes its own chunk of C and of the pre-activation, which no other task touches.
 unsafe impl Sync for Product<'_> {}
 
+/// Row blocks of A, each cut into `depths` blocks of k, each packed into `block` floats.
+struct Packed {
+    data: *mut f32,
+    block: usize,
+    depths: usize,
+    /// First row of the first row block, and rows of each.
+    first: usize,
+    tm: usize,
+}
+
+// SAFETY: while A is packed each task writes its own block; afterwards all of them only read.
+unsafe impl Sync for Packed {}
+
+impl Packed {
+    /// Block `pc` of the row block that begins at row i0.
+    fn at(&self, i0: usize, pc: usize) -> *mut f32 {
+        self.data.wrapping_add(((i0 - self.first) / self.tm * self.depths + pc) * self.block)
+    }
+}
+
 impl Product<'_> {
+    /// Packs rows i0 .. i0 + m of A, block `pc` of k.
+    fn pack_a(&self, to: &Packed, i0: usize, m: usize, pc: usize) {
+        let (rs, cs, k0) = (self.a.row_stride(), self.a.col_stride(), pc * self.kc);
+        let src = self.a.data().as_ptr().wrapping_add(i0 * rs + k0 * cs);
+        let (kc, tiles) = (self.kc.min(self.k - k0), Tiles::new(m, self.shape.mr));
+        dispatch_on(self.ctx.isa(), PackA { dst: to.at(i0, pc), src, rs, cs, kc, tiles });
+    }
+
     /// Rows i0 .. i0 + m and columns j0 .. j0 + n of C; j0 is a multiple of 16.
     fn chunk(&self, i0: usize, m: usize, j0: usize, n: usize) {
         let isa = self.ctx.isa();
         let tiles = Tiles::new(m, self.shape.mr);
-        let nv = self.shape.vectors(tiles.tallest());
-        let (a_rs, a_cs) = (self.a.row_stride(), self.a.col_stride());
+        let (a_rs, a_ks) = (self.a.row_stride(), self.a.col_stride());
         let source = match self.b {
             Operand::Packed(w) => Source::Packed(w),
             Operand::Mat(b) if m <= SMALL_M && b.col_stride() == 1 => Source::InPlace(b),
             Operand::Mat(b) => Source::Strided(b),
         };
-        let pack_a = m > SMALL_M;
-        // Few rows stream B once from memory: no reason to leave a strip of C before k is through.
-        let kc = match source {
-            Source::Packed(_) | Source::InPlace(_) if !pack_a => self.k,
-            _ => self.k.div_ceil(self.k.div_ceil(KC).max(1)),
-        };
-        let a_len = if pack_a { m * kc + SLACK } else { 0 };
-        let b_len = if matches!(source, Source::Packed(_)) { 0 } else { nv * kc * PANEL };
-        let mut scratch = self.ctx.scratch(a_len.next_multiple_of(16) + b_len);
-        let a_block = scratch.as_mut_ptr();
-        // SAFETY: scratch holds a_len, rounded up, and b_len floats.
-        let b_block = unsafe { a_block.add(a_len.next_multiple_of(16)) };
-        let mut pc = 0;
-        loop {
-            // LOOP 1: k in blocks of kc.
-            let kc = kc.min(self.k - pc);
-            let last = pc + kc == self.k;
-            let mut a = self.a.data().as_ptr().wrapping_add(i0 * a_rs + pc * a_cs);
-            if pack_a {
-                dispatch_on(isa, PackA { dst: a_block, src: a, rs: a_rs, cs: a_cs, kc, tiles });
-                a = a_block;
-            }
-            let mut j = 0;
-            while j < n {
-                // LOOP 2: strips of nv panels, fewer at the end.
-                let left = (n - j).div_ceil(PANEL);
-                let nv = if left >= nv { nv } else { 1 << left.ilog2() };
-                let cols = (n - j).min(nv * PANEL);
-                let (b, b_ks, b_panel) = self.panels(&source, pc, kc, j0 + j, cols, b_block);
-                // SAFETY: the strip lies in this task's chunk of C.
-                let c = unsafe { self.c.add(i0 * self.ldc + j0 + j) };
-                for t in 0..tiles.count {
-                    // LOOP 3: tiles of mr rows.
-                    let (row, mr) = tiles.at(t);
-                    // SAFETY: A's panel of this tile is packed at row·kc, or its rows are in place; B's panels hold
-                    // kc × 16 floats each; C's rows i0 + row .. + mr and `cols` columns are this task's alone.
-                    unsafe {
-                        let tile = Tile {
-                            kc,
-                            a: if pack_a { a.add(row * kc) } else { a.wrapping_add(row * a_rs) },
-                            a_rs,
-                            a_ks: a_cs,
-                            b,
-                            b_ks,
-                            b_panel,
-                            c: c.add(row * self.ldc),
-                            ldc: self.ldc,
-                            cols,
-                            load_c: self.load_c || pc > 0,
-                        };
-                        run_tile(isa, mr, nv, pack_a, &tile);
+        let strided = matches!(source, Source::Strided(_));
+        // Few rows stream B once from memory: no reason to leave a part of C before k is through.
+        let kc = if self.a_packed.is_none() && !strided { self.k } else { self.kc };
+        let in_place = matches!(source, Source::Packed(_));
+        let mut scratch = self.ctx.scratch(if in_place { 0 } else { STRIP * kc * PANEL });
+        for pc in 0..self.k.div_ceil(kc.max(1)).max(1) {
+            // LOOP 1: k in blocks of kc; one empty block when K is 0.
+            let k0 = pc * kc;
+            let kc = kc.min(self.k - k0);
+            let last = k0 + kc == self.k;
+            let (a, packed) = match &self.a_packed {
+                Some(p) => (p.at(i0, pc).cast_const(), true),
+                None => (self.a.data().as_ptr().wrapping_add(i0 * a_rs + k0 * a_ks), false),
+            };
+            for j in (0..n).step_by(STRIP * PANEL) {
+                // LOOP 2: strips of B.
+                let cols = (n - j).min(STRIP * PANEL);
+                let (b, b_ks, b_panel) = self.panels(&source, k0, kc, j0 + j, cols, &mut scratch);
+                let c = self.c.wrapping_add(i0 * self.ldc + j0 + j);
+                let load_c = self.load_c || pc > 0;
+                let strip = Tile { kc, a, a_rs, a_ks, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
+                self.strip(&strip, packed, tiles, |c, first, cols| {
+                    if last {
+                        // SAFETY: this part of C is this task's alone, and so is its part of the pre-activation.
+                        unsafe { self.epilogue.run(isa, c, self.ldc, i0, m, j0 + j + first, cols) };
                     }
-                }
-                if last {
-                    // SAFETY: this strip of C is this task's alone, and so is its part of the pre-activation.
-                    unsafe { self.epilogue.run(isa, c, self.ldc, i0, m, j0 + j, cols) };
-                }
-                j += cols;
-            }
-            pc += kc;
-            if last {
-                break;
+                });
             }
         }
     }
 
-    /// Rows pc .. pc + kc and columns j .. j + cols of B as panels of 16 columns: where they are, the stride of k
-    /// and the stride of the panels. Packs into `block` what cannot be read in place.
-    fn panels(&self, source: &Source<'_>, pc: usize, kc: usize, j: usize, cols: usize, block: *mut f32) -> Panels {
-        let whole = cols.is_multiple_of(PANEL);
+    /// Computes a strip: `tile` of all rows and up to `STRIP` panels, whose A, if `packed`, begins with the first
+    /// panel. Calls `done(c, first, cols)` after columns first .. first + cols, which begin at `c`.
+    fn strip(&self, strip: &Tile, packed: bool, tiles: Tiles, done: impl Fn(*mut f32, usize, usize)) {
+        let nv = self.shape.vectors(tiles.tallest());
+        let mut first = 0;
+        while first < strip.cols {
+            // LOOP 3: nv panels, fewer at the end.
+            let left = (strip.cols - first).div_ceil(PANEL);
+            let nv = if left >= nv { nv } else { 1 << left.ilog2() };
+            let cols = (strip.cols - first).min(nv * PANEL);
+            let (b, c) = (strip.b.wrapping_add(first / PANEL * strip.b_panel), strip.c.wrapping_add(first));
+            for t in 0..tiles.count {
+                // LOOP 4: tiles of mr rows.
+                let (row, mr) = tiles.at(t);
+                let a = strip.a.wrapping_add(row * if packed { strip.kc } else { strip.a_rs });
+                let tile = Tile { a, b, c: c.wrapping_add(row * strip.ldc), cols, ..*strip };
+                // SAFETY: A's panel of these rows stands at row·kc, or the rows are in place; B's nv panels hold
+                // kc × 16 floats each; C's rows and columns are those of this task alone.
+                unsafe { run_tile(self.ctx.isa(), mr, nv, packed, &tile) };
+            }
+            done(c, first, cols);
+            first += cols;
+        }
+    }
+
+    /// Rows k0 .. k0 + kc and columns j .. j + cols of B as panels of 16 columns. Packs into `block`, which holds
+    /// `STRIP` of them, what cannot be read in place.
+    fn panels(&self, source: &Source<'_>, k0: usize, kc: usize, j: usize, cols: usize, block: &mut [f32]) -> Panels {
         match *source {
-            Source::Packed(w) => (w.panel(j / PANEL).wrapping_add(pc * PANEL), PANEL, w.rows() * PANEL),
-            Source::InPlace(b) if whole => {
-                (b.data().as_ptr().wrapping_add(pc * b.row_stride() + j), b.row_stride(), PANEL)
+            Source::Packed(w) => (w.panel(j / PANEL).wrapping_add(k0 * PANEL), PANEL, w.rows() * PANEL),
+            Source::InPlace(b) if cols.is_multiple_of(PANEL) => {
+                (b.data().as_ptr().wrapping_add(k0 * b.row_stride() + j), b.row_stride(), PANEL)
             }
             Source::InPlace(b) | Source::Strided(b) => {
-                let (rs, cs) = (b.row_stride(), b.col_stride());
-                for v in 0..cols.div_ceil(PANEL) {
-                    let (dst, cols) = (block.wrapping_add(v * kc * PANEL), (cols - v * PANEL).min(PANEL));
-                    let src = b.data().as_ptr().wrapping_add(pc * rs + (j + v * PANEL) * cs);
-                    dispatch_on(self.ctx.isa(), PackB { dst, src, rs, cs, kc, cols });
-                }
-                (block, PANEL, kc * PANEL)
+                assert!(block.len() >= cols.div_ceil(PANEL) * kc * PANEL);
+                let (rs, cs, dst) = (b.row_stride(), b.col_stride(), block.as_mut_ptr());
+                let src = b.data().as_ptr().wrapping_add(k0 * rs + j * cs);
+                dispatch_on(self.ctx.isa(), PackB { dst, src, rs, cs, kc, cols });
+                (dst, PANEL, kc * PANEL)
             }
         }
     }

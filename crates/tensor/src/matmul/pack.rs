@@ -13,16 +13,16 @@ use crate::simd::{Kernel, Simd};
 /// Floats past the end of a packed A block that whole-vector stores may touch.
 pub(super) const SLACK: usize = 16;
 
-/// Packs kc × `cols` of B into one panel [kc][16], the rest of the columns being 0.
+/// Packs kc × `cols` of B into panels [kc][16], the columns past `cols` being 0.
 pub(super) struct PackB {
-    /// kc·16 floats to write.
+    /// kc·16 floats to write for each 16 columns begun.
     pub dst: *mut f32,
     /// Element (k, j) stands at `src + k·rs + j·cs`.
     pub src: *const f32,
     pub rs: usize,
     pub cs: usize,
     pub kc: usize,
-    /// 1 ..= 16.
+    /// 1 or more.
     pub cols: usize,
 }
 
@@ -31,40 +31,64 @@ impl Kernel for PackB {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let PackB { dst, src, rs, cs, kc, cols } = self;
-        assert!((1..=PANEL).contains(&cols));
-        // SAFETY: whoever fills the struct vouches for kc·16 writable floats at dst and for every element (k, j) of
-        // the source with k < kc, j < cols; nothing else is touched below.
+        // SAFETY: whoever fills the struct vouches for the panels at dst and for every element (k, j) of the source
+        // with k < kc, j < cols.
         unsafe {
-            if cs == 1 && cols == PANEL {
+            if cs == 1 && cols == 4 * PANEL {
+                // Four panels at once read 256 B of each row: whole cache lines, a quarter of the pages.
                 for k in 0..kc {
-                    s.store_ptr(dst.add(k * PANEL), s.load_ptr(src.add(k * rs)));
-                }
-            } else if cs == 1 {
-                for k in 0..kc {
-                    let row = core::slice::from_raw_parts(src.add(k * rs), cols);
-                    s.store_ptr(dst.add(k * PANEL), s.load_partial(row, 0.0));
-                }
-            } else if rs == 1 && cols == PANEL {
-                let whole = kc / 8 * 8;
-                for k in (0..whole).step_by(8) {
-                    for half in [0, 8] {
-                        let rows = core::array::from_fn(|j| src.add((half + j) * cs + k));
-                        s.transpose8(rows, dst.add(k * PANEL + half), PANEL);
+                    for v in 0..4 {
+                        let x = s.load_ptr(src.add(k * rs + v * PANEL));
+                        s.store_ptr(dst.add((v * kc + k) * PANEL), x);
                     }
                 }
-                for k in whole..kc {
-                    for j in 0..PANEL {
-                        *dst.add(k * PANEL + j) = *src.add(j * cs + k);
+                return;
+            }
+            for j in (0..cols).step_by(PANEL) {
+                pack_b_panel(s, dst.add(j * kc), src.add(j * cs), (cols - j).min(PANEL), &self);
+            }
+        }
+    }
+}
+
+/// One panel of `PackB`, `cols` ≤ 16.
+#[inline(always)]
+unsafe fn pack_b_panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, cols: usize, p: &PackB) {
+    let (rs, cs, kc) = (p.rs, p.cs, p.kc);
+    // SAFETY: the caller vouches for kc·16 floats at dst and every element (k, j < cols) of the source.
+    unsafe {
+        if cs == 1 && cols == PANEL {
+            for k in 0..kc {
+                s.store_ptr(dst.add(k * PANEL), s.load_ptr(src.add(k * rs)));
+            }
+        } else if cs == 1 {
+            for k in 0..kc {
+                let row = core::slice::from_raw_parts(src.add(k * rs), cols);
+                s.store_ptr(dst.add(k * PANEL), s.load_partial(row, 0.0));
+            }
+        } else if rs == 1 && cols == PANEL {
+            let whole = kc / 8 * 8;
+            for k in (0..whole).step_by(8) {
+                for half in [0, 8] {
+                    let mut rows = [src; 8];
+                    for i in 0..8 {
+                        rows[i] = src.add((half + i) * cs + k);
                     }
+                    s.transpose8(rows, dst.add(k * PANEL + half), PANEL);
                 }
-            } else {
+            }
+            for k in whole..kc {
+                for j in 0..PANEL {
+                    *dst.add(k * PANEL + j) = *src.add(j * cs + k);
+                }
+            }
+        } else {
+            for k in 0..kc {
+                s.store_ptr(dst.add(k * PANEL), s.zero());
+            }
+            for j in 0..cols {
                 for k in 0..kc {
-                    s.store_ptr(dst.add(k * PANEL), s.zero());
-                }
-                for j in 0..cols {
-                    for k in 0..kc {
-                        *dst.add(k * PANEL + j) = *src.add(k * rs + j * cs);
-                    }
+                    *dst.add(k * PANEL + j) = *src.add(k * rs + j * cs);
                 }
             }
         }
@@ -106,14 +130,22 @@ unsafe fn panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, mr: usize, p: &Pa
         let mut done = 0;
         if cs == 1 && mr <= PANEL {
             // Rows past mr repeat the last one: what they write is overwritten by the next step of k.
-            let row = |i: usize, k: usize| src.add(i.min(mr - 1) * rs + k);
+            let (mut low, mut high) = ([src; 8], [src; 8]);
+            for i in 0..8 {
+                low[i] = src.add(i.min(mr - 1) * rs);
+                high[i] = src.add((8 + i).min(mr - 1) * rs);
+            }
             while done + 8 <= kc {
                 let out = dst.add(done * mr);
                 if mr > 8 {
                     // The upper half first: what it writes too much is then overwritten by the lower one.
-                    s.transpose8(core::array::from_fn(|i| row(8 + i, done)), out.add(8), mr);
+                    s.transpose8(high, out.add(8), mr);
                 }
-                s.transpose8(core::array::from_fn(|i| row(i, done)), out, mr);
+                s.transpose8(low, out, mr);
+                for i in 0..8 {
+                    low[i] = low[i].wrapping_add(8);
+                    high[i] = high[i].wrapping_add(8);
+                }
                 done += 8;
             }
         } else if rs == 1 && cs >= PANEL && mr <= PANEL {

@@ -10,12 +10,16 @@
 //!                   Sapphire Rapids' 48 KiB; the rest holds the A panel that streams by (6 or 14 KiB)
 //! MC         264    an A block of 264 × 256 f32 is 264 KiB, half of Zen 3's L2 (512 KiB), a seventh of Sapphire
 //!                   Rapids' (2 MiB); 264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
-//! NC         none   a B panel is packed when its turn comes, used for the MC rows and dropped: it never leaves
-//!                   L1, so nothing limits the columns of a task
+//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 64 KiB beside A in L2
+//! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
+//!                   the columns of a task
 //! ```
 
 /// Columns of a panel of B: one vector.
 pub(super) const PANEL: usize = 16;
+
+/// Panels of B that are packed together.
+pub(super) const STRIP: usize = 4;
 
 /// Most steps of k between two visits to C.
 pub(super) const KC: usize = 256;
@@ -26,16 +30,22 @@ pub(super) const MC: usize = 264;
 /// Rows up to which A is read in place and a whole row of B's panels is streamed once: generation.
 pub(super) const SMALL_M: usize = 8;
 
+/// Floats of A that are packed before the tasks that share them start: 16 MiB, half of Zen 3's L3.
+pub(super) const PACKED_A: usize = 1 << 22;
+
 /// Multiply-adds that are worth a task of their own: 20 µs at 50 G a second, ten times what a fork costs.
 const TASK: usize = 1 << 20;
+
+/// Multiply-adds that are worth packing B once more for another block of rows.
+const ROW_TASK: usize = 1 << 25;
 
 /// Tasks that a large product is cut into at least: two for each of eight cores.
 const TASKS: usize = 16;
 
-/// Fewest columns of a task: below, packing A's rows again for each task would cost more than a twentieth.
-const MIN_COLS: usize = 128;
+/// Fewest columns of a task: one strip of B.
+const MIN_COLS: usize = STRIP * PANEL;
 
-/// Fewest rows of a task, for the same reason in B.
+/// Fewest rows of a task: below, packing B would take a tenth of the time.
 const MIN_ROWS: usize = 48;
 
 /// How C is cut: `rows` × `cols` chunks of at most `tm` × `tn` outputs.
@@ -47,17 +57,19 @@ pub(super) struct Cut {
     pub cols: usize,
 }
 
-/// Cuts C by its shape alone. Rows: blocks of at most MC, of nearly equal height. Then columns, and then rows
-/// again, are halved until a large product has `TASKS` tasks, while every task keeps `TASK` multiply-adds.
+/// Cuts C by its shape alone. Rows: blocks of at most MC, of nearly equal height. Then the columns are halved until
+/// a large product has `TASKS` tasks, for tasks beside each other share the packed A and pack B but once; and
+/// then the rows, for products too narrow for that.
 pub(super) fn cut(m: usize, n: usize, k: usize) -> Cut {
     // Below 16 rows the reading of B takes the time, not the arithmetic.
     let macs = m.max(16).saturating_mul(n).saturating_mul(k.max(1));
-    let want = (macs / TASK).clamp(1, TASKS);
     let panels = n.div_ceil(PANEL).max(1);
     let (mut rows, mut cols) = (m.div_ceil(MC).max(1), 1);
+    let want = (macs / TASK).clamp(1, TASKS);
     while rows * cols < want && panels.div_ceil(cols * 2) * PANEL >= MIN_COLS {
         cols *= 2;
     }
+    let want = (macs / ROW_TASK).clamp(1, TASKS);
     while rows * cols < want && m / (rows * 2) >= MIN_ROWS {
         rows *= 2;
     }
@@ -65,6 +77,11 @@ pub(super) fn cut(m: usize, n: usize, k: usize) -> Cut {
     // Pairs of panels, so that AVX-512's tiles of 32 columns do not straddle tasks.
     let tn = panels.div_ceil(cols).next_multiple_of(2) * PANEL;
     Cut { tm, tn, rows: m.div_ceil(tm), cols: n.div_ceil(tn) }
+}
+
+/// Steps of k in a block: all blocks of nearly equal depth.
+pub(super) fn depth(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(KC).max(1)).max(1)
 }
 
 #[cfg(test)]

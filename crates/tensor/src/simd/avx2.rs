@@ -45,7 +45,11 @@ fn first(n: usize) -> (__m256i, __m256i) {
 pub(super) unsafe fn transpose8(rows: [*const f32; 8], dst: *mut f32, stride: usize) {
     // SAFETY: the caller vouches for the memory and for AVX.
     unsafe {
-        let r = rows.map(|p| _mm256_loadu_ps(p));
+        // A loop, as a closure would be a function without AVX.
+        let mut r = [_mm256_setzero_ps(); 8];
+        for i in 0..8 {
+            r[i] = _mm256_loadu_ps(rows[i]);
+        }
         let mut quads = [r[0]; 8];
         for h in [0, 4] {
             let (a, b) = (_mm256_unpacklo_ps(r[h], r[h + 1]), _mm256_unpackhi_ps(r[h], r[h + 1]));

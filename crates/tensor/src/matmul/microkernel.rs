@@ -64,6 +64,12 @@ pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKE
             }
         }
     }
+    // The tile below comes next: have its lines of C here by then.
+    for i in 0..MR {
+        for v in 0..NV {
+            s.prefetch(t.c.wrapping_add((MR + i) * t.ldc + v * PANEL));
+        }
+    }
     let (mut a, mut b) = (t.a, t.b);
     for _ in 0..t.kc {
         // SAFETY: k < kc, so these 16 floats of each panel and this column of A are readable; after the last step
@@ -119,8 +125,9 @@ impl<const MR: usize, const NV: usize, const PACKED: bool> Kernel for MatmulTile
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TileShape {
     pub mr: usize,
+    /// Vectors across it.
+    pub nv: usize,
     registers: usize,
-    widest: usize,
 }
 
 impl TileShape {
@@ -131,7 +138,7 @@ impl TileShape {
             type Output = TileShape;
             #[inline(always)]
             fn run<S: Simd>(self, _: S) -> TileShape {
-                TileShape { mr: S::MR, registers: S::MR * S::NV, widest: S::NV }
+                TileShape { mr: S::MR, registers: S::MR * S::NV, nv: S::NV }
             }
         }
         dispatch_on(isa, Query)
@@ -141,8 +148,8 @@ impl TileShape {
     /// enough independent chains to hide the latency.
     pub fn vectors(self, rows: usize) -> usize {
         let most = self.registers / rows.max(1);
-        if rows * self.widest * 2 > self.registers {
-            self.widest
+        if rows * self.nv * 2 > self.registers {
+            self.nv
         } else if most >= 4 {
             4
         } else if most >= 2 {

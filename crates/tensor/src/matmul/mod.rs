@@ -16,7 +16,8 @@
 //!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
-//! Up to 8 rows (generation) A is read in place, and B too when it is packed or its rows are contiguous.
+//! Up to 8 rows (generation) A is read in place, and B too when it is packed or its rows are contiguous. Rows of A
+//! are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
 //! 34(3), 2008, with one change: a strip of B is used for MC rows and then done with, so it is packed when its
@@ -41,7 +42,7 @@ use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Tile, TileShape, run_tile};
 use pack::{PackA, PackB, SLACK, Tiles};
-use params::{PACKED_A, PANEL, SMALL_M, STRIP};
+use params::{NARROW, PACKED_A, PANEL, SMALL_M, STRIP};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +86,8 @@ impl Operand<'_> {
 /// Shapes: c (M, N) with adjacent columns, a (M, K) and b (K, N) with any strides; a transposition is `.t()`.
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
-/// Cost: 2·M·N·K flops. B is packed once for every 264 rows of C, A once a task; scratch at most 0.4 MiB a task.
+/// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C; scratch 4·M·K bytes, at most 16 MiB or what
+/// 264 rows of A take, and 96 KiB a task.
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
 /// # Errors
@@ -108,11 +110,12 @@ pub fn matmul<'b>(
         return Ok(());
     }
     let cut = params::cut(m, n, k);
+    let shape = TileShape::of(ctx.isa());
     let mut product = Product {
         ctx,
-        shape: TileShape::of(ctx.isa()),
+        shape,
         k,
-        kc: params::depth(k),
+        kc: params::depth(k, shape.nv),
         a,
         a_packed: None,
         b,
@@ -122,7 +125,19 @@ pub fn matmul<'b>(
         epilogue,
     };
     if m <= SMALL_M {
-        parallel::for_each_block(ctx, cut.cols, |t| product.chunk(0, m, t * cut.tn, cut.tn.min(n - t * cut.tn)));
+        parallel::for_each_block(ctx, cut.cols, |t| {
+            // Strip by strip, so that B is read once and in order.
+            for j in (t * cut.tn..n.min((t + 1) * cut.tn)).step_by(STRIP * PANEL) {
+                product.chunk(0, m, j, (STRIP * PANEL).min(n.min((t + 1) * cut.tn) - j));
+            }
+        });
+        return Ok(());
+    }
+    if n <= NARROW && a.col_stride() == 1 && shape.mr <= SMALL_M {
+        parallel::for_each_block(ctx, cut.rows * cut.cols, |t| {
+            let (i, j) = (t % cut.rows * cut.tm, t / cut.rows * cut.tn);
+            product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
+        });
         return Ok(());
     }
     // A's blocks of one group of row blocks are packed, then shared by that group's tasks.
@@ -205,15 +220,12 @@ impl Product<'_> {
             Operand::Mat(b) if m <= SMALL_M && b.col_stride() == 1 => Source::InPlace(b),
             Operand::Mat(b) => Source::Strided(b),
         };
-        let strided = matches!(source, Source::Strided(_));
-        // Few rows stream B once from memory: no reason to leave a part of C before k is through.
-        let kc = if self.a_packed.is_none() && !strided { self.k } else { self.kc };
         let in_place = matches!(source, Source::Packed(_));
-        let mut scratch = self.ctx.scratch(if in_place { 0 } else { STRIP * kc * PANEL });
-        for pc in 0..self.k.div_ceil(kc.max(1)).max(1) {
+        let mut scratch = self.ctx.scratch(if in_place { 0 } else { STRIP * self.kc * PANEL });
+        for pc in 0..self.k.div_ceil(self.kc).max(1) {
             // LOOP 1: k in blocks of kc; one empty block when K is 0.
-            let k0 = pc * kc;
-            let kc = kc.min(self.k - k0);
+            let k0 = pc * self.kc;
+            let kc = self.kc.min(self.k - k0);
             let last = k0 + kc == self.k;
             let (a, packed) = match &self.a_packed {
                 Some(p) => (p.at(i0, pc).cast_const(), true),

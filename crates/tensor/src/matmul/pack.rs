@@ -111,54 +111,98 @@ impl Kernel for PackA {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for t in 0..self.tiles.count {
-            let (first, mr) = self.tiles.at(t);
-            // SAFETY: whoever fills the struct vouches for rows·kc + SLACK floats at dst, of which this panel's are
-            // mr·kc from first·kc on, and for every element (i, k) of the source.
-            unsafe { panel(s, self.dst.add(first * self.kc), self.src.add(first * self.rs), mr, &self) }
+        let (count, mr) = (self.tiles.count, self.tiles.tallest());
+        for t in (0..count).step_by(GROUP) {
+            let group = t..(t + GROUP).min(count);
+            // SAFETY: whoever fills the struct vouches for rows·kc + SLACK floats at dst and for every element (i, k)
+            // of the source; the tiles of the group are tiles of these rows.
+            unsafe {
+                if self.rs == 1 && self.cs >= PANEL && mr <= PANEL {
+                    columns(s, &self, group);
+                } else if self.cs == 1 && mr <= PANEL {
+                    for t in group {
+                        rows(s, &self, t);
+                    }
+                } else {
+                    for t in group {
+                        elements(&self, t, 0);
+                    }
+                }
+            }
         }
     }
 }
 
-/// One panel of `PackA`. Stores may run up to 16 − mr floats past its end, where the next panel goes later.
+/// Tiles that are packed side by side from columns of A: 48 or more rows, whole cache lines.
+const GROUP: usize = 8;
+
+/// Packs the tiles of `group` from an A whose columns are contiguous, column by column.
+/// # Safety
+/// As `PackA`; cs ≥ 16.
 #[inline(always)]
-unsafe fn panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, mr: usize, p: &PackA) {
-    let (rs, cs, kc) = (p.rs, p.cs, p.kc);
-    // SAFETY: elements (i < mr, k < kc) of the source are readable; stores end below mr·kc + SLACK: the last
-    // step of k begins at mr·(kc − 1) and writes at most 16 floats.
-    unsafe {
-        let mut done = 0;
-        if cs == 1 && mr <= PANEL {
-            // Rows past mr repeat the last one: what they write is overwritten by the next step of k.
-            let (mut low, mut high) = ([src; 8], [src; 8]);
-            for i in 0..8 {
-                low[i] = src.add(i.min(mr - 1) * rs);
-                high[i] = src.add((8 + i).min(mr - 1) * rs);
-            }
-            while done + 8 <= kc {
-                let out = dst.add(done * mr);
-                if mr > 8 {
-                    // The upper half first: what it writes too much is then overwritten by the lower one.
-                    s.transpose8(high, out.add(8), mr);
-                }
-                s.transpose8(low, out, mr);
-                for i in 0..8 {
-                    low[i] = low[i].wrapping_add(8);
-                    high[i] = high[i].wrapping_add(8);
-                }
-                done += 8;
-            }
-        } else if rs == 1 && cs >= PANEL && mr <= PANEL {
-            // 16 floats from (0, k) end at most at (0, k + 1), which exists except after the last k.
-            while done + 1 < kc {
-                s.store_ptr(dst.add(done * mr), s.load_ptr(src.add(done * cs)));
-                done += 1;
+unsafe fn columns<S: Simd>(s: S, p: &PackA, group: core::ops::Range<usize>) {
+    // The last steps may not write past their panel, as the next one has been begun already.
+    let shared = p.kc.saturating_sub(PANEL);
+    for k in 0..shared {
+        for t in group.clone() {
+            let (first, mr) = p.tiles.at(t);
+            // SAFETY: 16 floats from (first, k) end at most at (first, k + 1), which exists as k + 16 < kc; 16 floats
+            // from step k of the panel, of mr ≥ 1 a step, end before step k + 16.
+            unsafe {
+                let x = s.load_ptr(p.src.add(first + k * p.cs));
+                s.store_ptr(p.dst.add(first * p.kc + k * mr), x);
             }
         }
-        for k in done..kc {
-            for i in 0..mr {
-                *dst.add(k * mr + i) = *src.add(i * rs + k * cs);
+    }
+    for t in group {
+        // SAFETY: as this function.
+        unsafe { elements(p, t, shared) }
+    }
+}
+
+/// Packs tile t from an A whose rows are contiguous. Stores may run up to 16 − mr floats past the panel's end, where
+/// the next panel goes later.
+/// # Safety
+/// As `PackA`; mr ≤ 16.
+#[inline(always)]
+unsafe fn rows<S: Simd>(s: S, p: &PackA, t: usize) {
+    let (first, mr) = p.tiles.at(t);
+    // SAFETY: rows first .. first + mr of the source have kc floats; stores end below mr·kc + SLACK.
+    unsafe {
+        let src = p.src.add(first * p.rs);
+        // Rows past mr repeat the last one: what they write is overwritten by the next step of k.
+        let (mut low, mut high) = ([src; 8], [src; 8]);
+        for i in 0..8 {
+            low[i] = src.add(i.min(mr - 1) * p.rs);
+            high[i] = src.add((8 + i).min(mr - 1) * p.rs);
+        }
+        let whole = p.kc / 8 * 8;
+        for k in (0..whole).step_by(8) {
+            let out = p.dst.add(first * p.kc + k * mr);
+            if mr > 8 {
+                // The upper half first: what it writes too much is then overwritten by the lower one.
+                s.transpose8(high, out.add(8), mr);
             }
+            s.transpose8(low, out, mr);
+            for i in 0..8 {
+                low[i] = low[i].wrapping_add(8);
+                high[i] = high[i].wrapping_add(8);
+            }
+        }
+        elements(p, t, whole);
+    }
+}
+
+/// Packs tile t from step `begin` of k on, one element after the other.
+/// # Safety
+/// As `PackA`.
+#[inline(always)]
+unsafe fn elements(p: &PackA, t: usize, begin: usize) {
+    let (first, mr) = p.tiles.at(t);
+    for k in begin..p.kc {
+        for i in 0..mr {
+            // SAFETY: element (first + i, k) of the source exists, and so does its place in the panel.
+            unsafe { *p.dst.add(first * p.kc + k * mr + i) = *p.src.add((first + i) * p.rs + k * p.cs) };
         }
     }
 }

@@ -6,11 +6,12 @@
 //! ```text
 //! constant   value  reason
 //! MR × NR    6 × 16 on AVX2, 14 × 32 on AVX-512: see the tokens in `simd`
-//! KC         256    a B panel of 256 × 16 f32 is 16 KiB, half of Zen 3's L1 (32 KiB); AVX-512's two take 32 of
-//!                   Sapphire Rapids' 48 KiB; the rest holds the A panel that streams by (6 or 14 KiB)
-//! MC         264    an A block of 264 × 256 f32 is 264 KiB, half of Zen 3's L2 (512 KiB), a seventh of Sapphire
-//!                   Rapids' (2 MiB); 264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
-//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 64 KiB beside A in L2
+//! KC         384    a B panel of 384 × 16 f32 is 24 KiB, three quarters of Zen 3's L1 (32 KiB); A's panel streams
+//!                   by (9 KiB). 256 measured 2% slower, 512 the same
+//!            256    where tiles are two panels wide, as on AVX-512: 32 of Sapphire Rapids' 48 KiB
+//! MC         264    an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB), a quarter of
+//!                   Sapphire Rapids' (2 MiB); 264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
+//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
 //!                   the columns of a task
 //! ```
@@ -21,14 +22,18 @@ pub(super) const PANEL: usize = 16;
 /// Panels of B that are packed together.
 pub(super) const STRIP: usize = 4;
 
-/// Most steps of k between two visits to C.
-pub(super) const KC: usize = 256;
+/// Most steps of k between two visits to C, for tiles one panel wide and for wider ones.
+pub(super) const KC: usize = 384;
+pub(super) const KC_WIDE: usize = 256;
 
 /// Most rows of C in a task.
 pub(super) const MC: usize = 264;
 
 /// Rows up to which A is read in place and a whole row of B's panels is streamed once: generation.
 pub(super) const SMALL_M: usize = 8;
+
+/// Columns of C up to which packing A costs more than it saves on a tile of 6 rows: 5% at 128, nothing at 384.
+pub(super) const NARROW: usize = 128;
 
 /// Floats of A that are packed before the tasks that share them start: 16 MiB, half of Zen 3's L3.
 pub(super) const PACKED_A: usize = 1 << 22;
@@ -79,9 +84,10 @@ pub(super) fn cut(m: usize, n: usize, k: usize) -> Cut {
     Cut { tm, tn, rows: m.div_ceil(tm), cols: n.div_ceil(tn) }
 }
 
-/// Steps of k in a block: all blocks of nearly equal depth.
-pub(super) fn depth(k: usize) -> usize {
-    k.div_ceil(k.div_ceil(KC).max(1)).max(1)
+/// Steps of k in a block for tiles of `nv` panels: all blocks of nearly equal depth.
+pub(super) fn depth(k: usize, nv: usize) -> usize {
+    let most = if nv > 1 { KC_WIDE } else { KC };
+    k.div_ceil(k.div_ceil(most).max(1)).max(1)
 }
 
 #[cfg(test)]

@@ -164,6 +164,7 @@ fn blocks_and_tasks_equal_the_chain() {
     let both = Case { bias: true, gelu: Some(GeluKind::Tanh), residual: true, ..PLAIN };
     // Two blocks of k, two blocks of rows, several tasks, few rows over several blocks of k.
     check(Case { m: 20, n: 40, k: 2 * KC + 1, acc: Accumulate::Add, ..both });
+    check(Case { m: MC + 5, n: 30, k: 33, ..both });
     check(Case { m: MC + 5, n: 140, k: 70, a: Transposed, ..both });
     check(Case { m: 100, n: 530, k: 90, b: Transposed, gelu: Some(GeluKind::Erf), ..both });
     check(Case { m: 3, n: 300, k: 2 * KC + 77, b: Transposed, acc: Accumulate::Add, ..both });

@@ -64,6 +64,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        // SAFETY: a prefetch of any address is allowed.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn transpose8(self, rows: [*const f32; 8], dst: *mut f32, stride: usize) {
         // SAFETY: the caller vouches for the memory; the token proves AVX.
         unsafe { super::avx2::transpose8(rows, dst, stride) }

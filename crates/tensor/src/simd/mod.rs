@@ -86,6 +86,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `p` is valid for writes of 16 floats.
     unsafe fn store_ptr(self, p: *mut f32, v: Self::V);
 
+    /// Asks for the cache line of `p`, which need not be readable.
+    #[inline(always)]
+    fn prefetch(self, p: *const f32) {
+        let _ = p;
+    }
     /// An 8 × 8 transposition in memory: `dst[k·stride + i] = rows[i][k]` for i, k < 8, with eight stores of eight
     /// floats in the order of k, so that a stride below 8 leaves the later ones standing.
     /// # Safety

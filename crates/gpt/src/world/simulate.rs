@@ -76,6 +76,12 @@ pub(super) fn story(world: &World, seed: u64, index: u64) -> Story {
     tell(world, &mut Draws { philox, next: index.wrapping_mul(DRAWS_PER_STORY) })
 }
 
+/// Weights of giving, parting and going together.
+pub(super) const TOGETHER: [usize; 3] = [2, 1, 1];
+
+/// Weights of joining and going alone.
+pub(super) const APART: [usize; 2] = [2, 1];
+
 /// A value for a slot, and whether the state determines it.
 #[derive(Clone, Copy)]
 enum Fill {
@@ -143,8 +149,7 @@ impl<C: Choose> Teller<'_, C> {
         }
         let start = self.text.len();
         let mut rest = options[wording];
-        // A slot said twice in one sentence is known the second time.
-        let mut said: Vec<char> = Vec::new();
+        let mut person_said = false;
         while let Some(open) = rest.find('{') {
             self.text.push_str(&rest[..open]);
             let close = open + rest[open..].find('}').expect("a slot closes");
@@ -156,11 +161,9 @@ impl<C: Choose> Teller<'_, C> {
             }
             let name = slot.chars().next().expect("a slot has a name");
             let value = fill.iter().find(|f| f.0 == name).expect("a slot has a value").1;
-            let again = said.contains(&name);
-            said.push(name);
             let thing = match value {
                 Fill::Word(word) => {
-                    self.write(word, again);
+                    self.write(word, false);
                     continue;
                 }
                 Fill::Known(word) => {
@@ -168,7 +171,8 @@ impl<C: Choose> Teller<'_, C> {
                     continue;
                 }
                 Fill::Person(word) => {
-                    self.write(word, said.iter().any(|&s| s != name && (s == 'x' || s == 'y')) || again);
+                    self.write(word, person_said);
+                    person_said = true;
                     continue;
                 }
                 Fill::New(thing) | Fill::Chosen(thing) | Fill::KnownThing(thing) => thing,
@@ -184,7 +188,6 @@ impl<C: Choose> Teller<'_, C> {
 
 /// Tells one story by the choices given.
 pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
-    use Fill::{Chosen, Known, KnownThing, New, Person, Word};
     let mut t = Teller {
         world,
         choices,
@@ -193,129 +196,123 @@ pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
         sentences: Vec::with_capacity(12),
         determined: Vec::with_capacity(40),
     };
-
-    // Opening: both people, where they are, what they have.
-    let (mut names, mut place) = ([0; 2], [0; 2]);
-    let mut things = [Thing { colour: 0, noun: 0 }; 2];
-    for k in 0..2 {
-        names[k] = t.choose_except(world.names, &names[..k]);
-        place[k] = t.choose_except(world.places, &place[..k]);
-        let (colours, nouns): (Vec<usize>, Vec<usize>) = things[..k].iter().map(|t| (t.colour, t.noun)).unzip();
-        things[k] =
-            Thing { colour: t.choose_except(world.colours, &colours), noun: t.choose_except(world.nouns, &nouns) };
-        t.say(
-            if k == 0 { Kind::First } else { Kind::Second },
-            &[('x', Word(NAMES[names[k]].0)), ('p', Word(PLACES[place[k]])), ('t', New(things[k]))],
-        );
-    }
-    let cast = Cast { names, things };
-    let mut state = State { place, holder: [0, 1] };
-    let name = |k: usize| NAMES[names[k]].0;
-
-    // The wish.
-    let who = t.choose(2);
-    let aim = [Aim::Thing, Aim::Meet][t.choose(2)];
-    let wish = Wish { who, aim };
-    t.say(
-        if aim == Aim::Thing { Kind::WishThing } else { Kind::WishMeet },
-        &[('x', Word(name(who))), ('y', Known(name(1 - who))), ('t', KnownThing(things[1 - who]))],
-    );
-
-    // What happens.
+    let (cast, mut state) = t.opening();
+    let wish = t.wish(&cast);
     let (mut events, mut states) = (Vec::new(), vec![state]);
     let length = world.min_events + t.choose(world.max_events - world.min_events + 1);
     while events.len() < length {
-        let event = if state.together() {
-            match t.choose_weighted(&TOGETHER) {
-                0 => {
-                    let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
-                    let who = givers[t.choose(givers.len())];
-                    let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
-                    let thing = held[t.choose(held.len())];
-                    let said = if held.len() == 1 { KnownThing(things[thing]) } else { Chosen(things[thing]) };
-                    t.say(Kind::Give, &[('x', Person(name(who))), ('y', Person(name(1 - who))), ('t', said)]);
-                    Event::Give { who, thing }
-                }
-                1 => {
-                    let who = t.choose(2);
-                    let to = t.choose_except(world.places, &[state.place[who]]);
-                    t.say(
-                        Kind::Part,
-                        &[
-                            ('x', Person(name(who))),
-                            ('y', Person(name(1 - who))),
-                            ('p', Known(PLACES[state.place[who]])),
-                            ('q', Word(PLACES[to])),
-                        ],
-                    );
-                    Event::Part { who, to }
-                }
-                _ => {
-                    let who = t.choose(2);
-                    let to = t.choose_except(world.places, &[state.place[who]]);
-                    t.say(
-                        Kind::GoTogether,
-                        &[('x', Word(name(who))), ('y', Known(name(1 - who))), ('q', Word(PLACES[to]))],
-                    );
-                    Event::GoTogether { who, to }
-                }
-            }
-        } else {
-            let who_joins = t.choose_weighted(&APART);
-            let who = t.choose(2);
-            if who_joins == 0 {
-                t.say(
-                    Kind::Join,
-                    &[('x', Word(name(who))), ('y', Known(name(1 - who))), ('p', Known(PLACES[state.place[1 - who]]))],
-                );
-                Event::Join { who }
-            } else {
-                let to = t.choose_except(world.places, &state.place);
-                t.say(Kind::GoAlone, &[('x', Word(name(who))), ('q', Word(PLACES[to]))]);
-                Event::GoAlone { who, to }
-            }
-        };
+        let event = if state.together() { t.event_together(&cast, &state) } else { t.event_apart(&cast, &state) };
         state = state.after(event);
         events.push(event);
         states.push(state);
     }
-
-    // The ending: all of it follows from the state.
-    t.say(
-        Kind::EndPlaces,
-        &[
-            ('x', Known(name(0))),
-            ('p', Known(PLACES[state.place[0]])),
-            ('y', Known(name(1))),
-            ('q', Known(PLACES[state.place[1]])),
-        ],
-    );
-    t.say(
-        Kind::EndThings,
-        &[
-            ('t', KnownThing(things[0])),
-            ('x', Known(name(state.holder[0]))),
-            ('u', KnownThing(things[1])),
-            ('y', Known(name(state.holder[1]))),
-        ],
-    );
-    let fulfilled = state.fulfils(wish);
-    let options = moods(fulfilled);
-    let mood = options[t.choose(options.len().min(world.moods))];
-    t.say(
-        if fulfilled { Kind::Fulfilled } else { Kind::Failed },
-        &[('x', Known(name(who))), ('r', Word(NAMES[names[who]].1)), ('m', Word(mood))],
-    );
-
+    t.ending(&cast, &state, wish);
     let Teller { text, log_prob, sentences, determined, .. } = t;
     Story { text, log_prob, cast, wish, events, states, sentences, determined }
 }
 
-/// Weights of giving, parting and going together.
-pub(super) const TOGETHER: [usize; 3] = [2, 1, 1];
+impl Cast {
+    /// The name of person `k`.
+    fn name(&self, k: usize) -> &'static str {
+        NAMES[self.names[k]].0
+    }
+}
 
-/// Weights of joining and going alone.
-pub(super) const APART: [usize; 2] = [2, 1];
+impl<C: Choose> Teller<'_, C> {
+    /// Both people, where they are, what they have.
+    fn opening(&mut self) -> (Cast, State) {
+        let (mut names, mut place) = ([0; 2], [0; 2]);
+        let mut things = [Thing { colour: 0, noun: 0 }; 2];
+        for (k, kind) in [Kind::First, Kind::Second].into_iter().enumerate() {
+            names[k] = self.choose_except(self.world.names, &names[..k]);
+            place[k] = self.choose_except(self.world.places, &place[..k]);
+            let (colours, nouns): (Vec<usize>, Vec<usize>) = things[..k].iter().map(|t| (t.colour, t.noun)).unzip();
+            let colour = self.choose_except(self.world.colours, &colours);
+            things[k] = Thing { colour, noun: self.choose_except(self.world.nouns, &nouns) };
+            let fill = [
+                ('x', Fill::Word(NAMES[names[k]].0)),
+                ('p', Fill::Word(PLACES[place[k]])),
+                ('t', Fill::New(things[k])),
+            ];
+            self.say(kind, &fill);
+        }
+        (Cast { names, things }, State { place, holder: [0, 1] })
+    }
+
+    /// Who wishes, and what for.
+    fn wish(&mut self, cast: &Cast) -> Wish {
+        let who = self.choose(2);
+        let (aim, kind) = [(Aim::Thing, Kind::WishThing), (Aim::Meet, Kind::WishMeet)][self.choose(2)];
+        let fill = [
+            ('x', Fill::Word(cast.name(who))),
+            ('y', Fill::Known(cast.name(1 - who))),
+            ('t', Fill::KnownThing(cast.things[1 - who])),
+        ];
+        self.say(kind, &fill);
+        Wish { who, aim }
+    }
+
+    /// What happens when both are in one place.
+    fn event_together(&mut self, cast: &Cast, state: &State) -> Event {
+        let pair = |who: usize| [('x', Fill::Person(cast.name(who))), ('y', Fill::Person(cast.name(1 - who)))];
+        let kind = self.choose_weighted(&TOGETHER);
+        if kind == 0 {
+            let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
+            let who = givers[self.choose(givers.len())];
+            let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
+            let thing = held[self.choose(held.len())];
+            let given = cast.things[thing];
+            let said = if held.len() == 1 { Fill::KnownThing(given) } else { Fill::Chosen(given) };
+            let [x, y] = pair(who);
+            self.say(Kind::Give, &[x, y, ('t', said)]);
+            return Event::Give { who, thing };
+        }
+        let who = self.choose(2);
+        let to = self.choose_except(self.world.places, &[state.place[who]]);
+        let [x, y] = pair(who);
+        let (p, q) = (('p', Fill::Known(PLACES[state.place[who]])), ('q', Fill::Word(PLACES[to])));
+        if kind == 1 {
+            self.say(Kind::Part, &[x, y, p, q]);
+            Event::Part { who, to }
+        } else {
+            self.say(Kind::GoTogether, &[x, y, q]);
+            Event::GoTogether { who, to }
+        }
+    }
+
+    /// What happens when they are in two places.
+    fn event_apart(&mut self, cast: &Cast, state: &State) -> Event {
+        let kind = self.choose_weighted(&APART);
+        let who = self.choose(2);
+        let x = ('x', Fill::Word(cast.name(who)));
+        if kind == 0 {
+            let y = ('y', Fill::Known(cast.name(1 - who)));
+            self.say(Kind::Join, &[x, y, ('p', Fill::Known(PLACES[state.place[1 - who]]))]);
+            return Event::Join { who };
+        }
+        let to = self.choose_except(self.world.places, &state.place);
+        self.say(Kind::GoAlone, &[x, ('q', Fill::Word(PLACES[to]))]);
+        Event::GoAlone { who, to }
+    }
+
+    /// Where everybody is, who has what, what became of the wish: all but the mood follows from the state.
+    fn ending(&mut self, cast: &Cast, state: &State, wish: Wish) {
+        let person = |slot: char, k: usize| (slot, Fill::Known(cast.name(k)));
+        let place = |slot: char, k: usize| (slot, Fill::Known(PLACES[state.place[k]]));
+        self.say(Kind::EndPlaces, &[person('x', 0), place('p', 0), person('y', 1), place('q', 1)]);
+        let thing = |slot: char, k: usize| (slot, Fill::KnownThing(cast.things[k]));
+        let holders = [person('x', state.holder[0]), person('y', state.holder[1])];
+        self.say(Kind::EndThings, &[thing('t', 0), holders[0], thing('u', 1), holders[1]]);
+        let fulfilled = state.fulfils(wish);
+        let options = moods(fulfilled);
+        let mood = options[self.choose(options.len().min(self.world.moods))];
+        let possessive = NAMES[cast.names[wish.who]].1;
+        self.say(
+            if fulfilled { Kind::Fulfilled } else { Kind::Failed },
+            &[person('x', wish.who), ('r', Fill::Word(possessive)), ('m', Fill::Word(mood))],
+        );
+    }
+}
 
 /// How many stories `world` has: the product of the free choices, summed over the paths of kinds.
 pub(super) fn count(world: &World) -> u128 {

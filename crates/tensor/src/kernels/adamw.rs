@@ -49,6 +49,10 @@ pub(crate) struct Factors {
     pub step_size: f64,
     /// 1/√(1 − β₂ᵗ)
     pub root_scale: f64,
+    /// ε
+    pub eps: f64,
+    /// The gradient's factor.
+    pub grad_scale: f64,
 }
 
 impl AdamW {
@@ -61,6 +65,8 @@ impl AdamW {
             second: (b2, 1.0 - b2),
             step_size: lr / (1.0 - libm::pow(b1, t)),
             root_scale: 1.0 / (1.0 - libm::pow(b2, t)).sqrt(),
+            eps: self.eps as f64,
+            grad_scale: self.grad_scale as f64,
         }
     }
 }
@@ -96,12 +102,12 @@ pub fn adamw_step(
     if options.step == 0 {
         return Err(Error::InvalidValue { op, what: "step", expected: "at least 1", got: 0.0 });
     }
-    let (isa, options) = (ctx.isa(), *options);
+    let (isa, factors) = (ctx.isa(), options.factors());
     let parts = (RowsMut::new(param, 1), RowsMut::new(m, 1), RowsMut::new(v, 1));
     for_each_rows(ctx, parts, n, ELEMENTS, |first, (param, m, v)| {
         let (param, m, v) = (param.into_slice(), m.into_slice(), v.into_slice());
         let grad = &grad[first..first + param.len()];
-        dispatch_on(isa, Step { param, m, v, grad, options });
+        dispatch_on(isa, Step { param, m, v, grad, factors });
     });
     Ok(())
 }
@@ -111,18 +117,19 @@ struct Step<'a> {
     m: &'a mut [f32],
     v: &'a mut [f32],
     grad: &'a [f32],
-    options: AdamW,
+    factors: Factors,
 }
 
 impl Kernel for Step<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let f = self.options.factors();
-        let vec = |x: f64| s.splat(x as f32);
-        let (b1, c1, b2, c2) = (vec(f.first.0), vec(f.first.1), vec(f.second.0), vec(f.second.1));
-        let (keep, step_size, root_scale) = (vec(f.keep), vec(f.step_size), vec(f.root_scale));
-        let (eps, grad_scale) = (s.splat(self.options.eps), s.splat(self.options.grad_scale));
+        let f = self.factors;
+        let (b1, c1) = (s.splat(f.first.0 as f32), s.splat(f.first.1 as f32));
+        let (b2, c2) = (s.splat(f.second.0 as f32), s.splat(f.second.1 as f32));
+        let (keep, step_size) = (s.splat(f.keep as f32), s.splat(f.step_size as f32));
+        let (root_scale, eps) = (s.splat(f.root_scale as f32), s.splat(f.eps as f32));
+        let grad_scale = s.splat(f.grad_scale as f32);
         let store = Accumulate::Store;
         for i in (0..self.grad.len()).step_by(LANES) {
             let g = s.mul(fetch(s, self.grad, i, 0.0), grad_scale);

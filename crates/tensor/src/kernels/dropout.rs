@@ -114,13 +114,12 @@ impl Kernel for Apply<'_> {
         while done < n {
             let start = if done == 0 { skip } else { 0 };
             let block = (self.first_element + done as u64) / 4;
-            let mut draws = [[0u32; 4]; LANES];
-            for (i, draw) in draws.iter_mut().enumerate() {
-                *draw = self.rng.block(block + i as u64);
-            }
+            let draws = self.rng.blocks_16(block);
             let mut factors = [0.0f32; DRAWS];
-            for (factor, &draw) in factors.iter_mut().zip(draws.as_flattened()) {
-                *factor = if draw >> 8 >= threshold { scale } else { 0.0 };
+            for i in 0..LANES {
+                for word in 0..4 {
+                    factors[4 * i + word] = if draws[word][i] >> 8 >= threshold { scale } else { 0.0 };
+                }
             }
             let factors = &factors[start..];
             let len = factors.len().min(n - done);

@@ -126,10 +126,10 @@ pub fn adamw_step<A: Arith>(param: &mut [A::T], m: &mut [A::T], v: &mut [A::T], 
     let f = options.factors();
     let r = A::T::from_f64;
     for i in 0..param.len() {
-        let g = grad[i] * r(options.grad_scale as f64);
+        let g = grad[i] * r(f.grad_scale);
         m[i] = r(f.first.0) * m[i] + r(f.first.1) * g;
         v[i] = r(f.second.0) * v[i] + r(f.second.1) * (g * g);
-        let root = v[i].sqrt() * r(f.root_scale) + r(options.eps as f64);
+        let root = v[i].sqrt() * r(f.root_scale) + r(f.eps);
         param[i] = param[i] * r(f.keep) - r(f.step_size) * m[i] / root;
     }
 }

@@ -12,10 +12,11 @@
 //! dk = dK·ln 2 (for Q' holds scale·log₂e), dv = dV
 //! ```
 
-use super::forward::{Keep, lanes_of, visible};
-use super::pack::{ScaleRows, panels};
+use super::dropout::Keep;
+use super::forward::{SCORES, lanes_of, scores_of, visible};
+use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};
 use super::plan::{Shared, Task, WHOLE, for_each_task, take};
-use super::product::{BLOCK, Clip, Product, Ranges, product};
+use super::product::{Clip, Order, Product, QUERIES, Ranges, WIDTH, product};
 use super::{Attention, Inputs};
 use crate::Ctx;
 use crate::matrix::{Accumulate, MatRef};
@@ -56,12 +57,11 @@ impl Part<'_> {
     /// # Safety
     /// No other task writes these rows of this head.
     pub unsafe fn put(&self, isa: Isa, at: (usize, usize), values: Rows, rows: usize, factor: f32, acc: Accumulate) {
-        let (first, column) = at;
-        for r in 0..rows {
-            // SAFETY: the caller's word.
-            let out = unsafe { self.memory.range(self.offset + (first + r) * self.stride + column, values.hs) };
-            dispatch_on(isa, Put { out, values: &values.data[r * values.width..][..values.hs], factor, acc });
-        }
+        let Rows { data, width, hs } = values;
+        let (start, f) = (self.offset + at.0 * self.stride + at.1, Map::Times(factor));
+        let (out, stride) = (&self.memory, self.stride);
+        // SAFETY: the caller's word.
+        unsafe { put_rows(isa, PutRows { out, start, stride, rows, hs, values: data, width, f, acc }) };
     }
 }
 
@@ -71,30 +71,6 @@ pub(super) struct Rows<'a> {
     pub data: &'a [f32],
     pub width: usize,
     pub hs: usize,
-}
-
-/// out (+)= values·factor.
-struct Put<'a> {
-    out: &'a mut [f32],
-    values: &'a [f32],
-    factor: f32,
-    acc: Accumulate,
-}
-
-impl Kernel for Put<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let factor = s.splat(self.factor);
-        for (out, values) in self.out.chunks_mut(LANES).zip(self.values.chunks(LANES)) {
-            let mut x = s.mul(s.load_partial(values, 0.0), factor);
-            if self.acc == Accumulate::Add {
-                x = s.add(s.load_partial(out, 0.0), x);
-            }
-            s.store_partial(out, x);
-        }
-    }
 }
 
 /// `attention_backward` on checked arguments.
@@ -109,7 +85,7 @@ pub(super) fn backward(
 ) {
     let (hs, hsp) = (op.att.head_size, op.att.head_size.next_multiple_of(LANES));
     let longest = op.seqs.iter().fold(0, |n, seq| n.max(seq.keys)).next_multiple_of(LANES);
-    let scratch = longest * (2 * hs + 3 * hsp) + 3 * BLOCK * hsp + (2 * BLOCK + 1) * BLOCK;
+    let scratch = longest * (2 * hs + 3 * hsp) + 2 * blocks_len(hs) + QUERIES * hsp + 3 * SCORES;
     for_each_task(ctx, op.seqs, op.att, WHOLE, scratch, |scratch, task| {
         let head = Head { isa: ctx.isa(), att: op.att, op, task, dout, out, lse, grads, acc };
         head.run(scratch);
@@ -129,9 +105,6 @@ struct Head<'a> {
     acc: Accumulate,
 }
 
-/// dP, P and what is computed from them, 48 × 48.
-type Square<'a> = &'a mut [f32];
-
 impl Head<'_> {
     fn run(&self, mut scratch: &mut [f32]) {
         let (isa, hs, keys) = (self.isa, self.att.head_size, self.task.seq.keys);
@@ -143,46 +116,70 @@ impl Head<'_> {
         let dk = take(&mut scratch, keys * hsp);
         let dv = take(&mut scratch, keys * hsp);
         if keys > 0 {
-            let rows = |m: MatRef<'_>| m.row_stride() * self.task.key_row + at;
+            let of = |m: MatRef<'_>| m.row_stride() * self.task.key_row + at;
             let (k, v) = (&self.op.k, &self.op.v);
-            panels(isa, kp, &k.data()[rows(*k)..], k.row_stride(), keys, hs);
-            panels(isa, vp, &v.data()[rows(*v)..], v.row_stride(), keys, hs);
-            copy_rows(isa, kr, k, (self.task.key_row, at), keys, hs, 1.0);
+            panels(isa, kp, &k.data()[of(*k)..], k.row_stride(), keys, hs);
+            panels(isa, vp, &v.data()[of(*v)..], v.row_stride(), keys, hs);
+            let (src, stride) = (&k.data()[of(*k)..], k.row_stride());
+            dispatch_on(isa, ScaleRows { dst: kr, width: hsp, src, stride, rows: keys, hs, factor: 1.0 });
         }
         dk.fill(0.0);
         dv.fill(0.0);
-        let queries = take(&mut scratch, BLOCK * hsp);
-        let douts = take(&mut scratch, BLOCK * hsp);
-        let dq = take(&mut scratch, BLOCK * hsp);
-        let p = take(&mut scratch, BLOCK * BLOCK);
-        let ds = take(&mut scratch, BLOCK * BLOCK);
-        let keep = take(&mut scratch, BLOCK);
+        let queries = take(&mut scratch, blocks_len(hs));
+        let douts = take(&mut scratch, blocks_len(hs));
+        let dq = take(&mut scratch, QUERIES * hsp);
+        let p = take(&mut scratch, SCORES);
+        let ds = take(&mut scratch, SCORES);
+        let keep = take(&mut scratch, SCORES);
         let mut from = 0;
         while from < self.task.seq.queries {
-            let rows = BLOCK.min(self.task.seq.queries - from);
-            let place = (self.task.query_row + from, at);
+            let rows = QUERIES.min(self.task.seq.queries - from);
+            let row = self.task.query_row + from;
+            let q = &self.op.q;
+            blocks(
+                isa,
+                queries,
+                &q.data()[row * q.row_stride() + at..],
+                q.row_stride(),
+                rows,
+                hs,
+                self.att.scale_log2(),
+            );
+            blocks(isa, douts, &self.dout[row * self.op.c + at..], self.op.c, rows, hs, 1.0);
             let block = QueryBlock::new(self, from, rows);
-            copy_rows(isa, queries, &self.op.q, place, rows, hs, self.att.scale_log2());
-            let c = self.op.c;
-            let (src, stride) = (&self.dout[place.0 * c + at..], c);
-            dispatch_on(isa, ScaleRows { dst: douts, width: hsp, src, stride, rows, hs, factor: 1.0 });
-            dq[..rows * hsp].fill(0.0);
-            let ranges = &block.ranges;
-            for b in ranges.lo[0] / BLOCK..ranges.hi[rows - 1].div_ceil(BLOCK) {
-                let start = b * BLOCK;
-                let n = BLOCK.min(keys - start);
-                let square = Products { isa, rows, n, hs, hsp, ranges: ranges.within(start, n) };
-                square.scores(p, queries, &kp[start * hs..]);
-                square.scores(ds, douts, &vp[start * hs..]);
-                block.probabilities(start, &square.ranges, p, ds, keep);
-                square.over_keys(dq, ds, &kr[start * hsp..]);
-                let by_key = square.ranges.transposed(rows, n);
-                square.over_queries(&by_key, &mut dv[start * hsp..], p, douts);
-                square.over_queries(&by_key, &mut dk[start * hsp..], ds, queries);
+            let (first, last) = (block.ranges.lo[0], block.ranges.hi[rows - 1]);
+            if first >= last {
+                dq.fill(0.0);
+            }
+            for start in (first / WIDTH * WIDTH..last).step_by(WIDTH) {
+                let n = WIDTH.min(last - start);
+                let ranges = block.ranges.within(start, n);
+                scores_of(isa, p, queries, &kp[start * hs..], rows, n, hs, &ranges);
+                scores_of(isa, ds, douts, &vp[start * hs..], rows, n, hs, &ranges);
+                block.probabilities(start, &ranges, p, ds, keep);
+                let over_keys = Product {
+                    clip: Clip::Steps,
+                    ranges: &ranges,
+                    rows,
+                    vectors: hsp / LANES,
+                    steps: n,
+                    a: ds,
+                    order: Order::Rows,
+                    b: &kr[start * hsp..],
+                    b_vs: LANES,
+                    b_ks: hsp,
+                    c: dq,
+                    c_rs: hsp,
+                    add: start > first,
+                };
+                product(isa, over_keys);
+                let by_key = ranges.transposed(rows, n);
+                over_queries(isa, &mut dv[start * hsp..], p, douts, (n, rows), hs, &by_key);
+                over_queries(isa, &mut dk[start * hsp..], ds, queries, (n, rows), hs, &by_key);
             }
             let values = Rows { data: dq, width: hsp, hs };
             // SAFETY: this task alone writes this head of these rows.
-            unsafe { self.grads.dq.put(isa, place, values, rows, self.att.scale, self.acc) };
+            unsafe { self.grads.dq.put(isa, (row, at), values, rows, self.att.scale, self.acc) };
             from += rows;
         }
         let place = (self.task.key_row, at);
@@ -195,83 +192,34 @@ impl Head<'_> {
     }
 }
 
-/// Rows `at.0`.. of `src`, channels `at.1`.. of one head, times `factor`, to rows of HSP floats.
-fn copy_rows(isa: Isa, dst: &mut [f32], src: &MatRef, at: (usize, usize), rows: usize, hs: usize, factor: f32) {
-    let (width, stride) = (hs.next_multiple_of(LANES), src.row_stride());
-    let src = &src.data()[at.0 * stride + at.1..];
-    dispatch_on(isa, ScaleRows { dst, width, src, stride, rows, hs, factor });
-}
-
-/// The five products of a block of queries and a block of keys.
-struct Products {
+/// out += squareᵀ·blocks, (keys, queries) by (queries, HS); `by_key` are the queries that see each key.
+fn over_queries(
     isa: Isa,
-    rows: usize,
-    /// Keys of the block.
-    n: usize,
+    out: &mut [f32],
+    square: &[f32],
+    blocks: &[f32],
+    (keys, queries): (usize, usize),
     hs: usize,
-    hsp: usize,
-    ranges: Ranges,
-}
-
-impl Products {
-    /// square = rows·panelsᵀ.
-    fn scores(&self, square: Square, rows: &[f32], panels: &[f32]) {
-        let p = Product {
-            clip: Clip::Vectors,
-            rows: self.rows,
-            vectors: self.n.div_ceil(LANES),
-            steps: self.hs,
-            ranges: &self.ranges,
-            a: rows,
-            a_rs: self.hsp,
-            a_ks: 1,
-            b: panels,
-            b_vs: self.hs * LANES,
-            b_ks: LANES,
-            c: square,
-            c_rs: BLOCK,
-        };
-        product(self.isa, p);
-    }
-
-    /// dq += ds·k
-    fn over_keys(&self, dq: &mut [f32], ds: &[f32], k: &[f32]) {
+    by_key: &Ranges,
+) {
+    let hsp = hs.next_multiple_of(LANES);
+    for d in (0..hs).step_by(WIDTH) {
         let p = Product {
             clip: Clip::Steps,
-            rows: self.rows,
-            vectors: self.hsp / LANES,
-            steps: self.n,
-            ranges: &self.ranges,
-            a: ds,
-            a_rs: BLOCK,
-            a_ks: 1,
-            b: k,
-            b_vs: LANES,
-            b_ks: self.hsp,
-            c: dq,
-            c_rs: self.hsp,
-        };
-        product(self.isa, p);
-    }
-
-    /// out += squareᵀ·rows; `by_key` are the queries that see each key.
-    fn over_queries(&self, by_key: &Ranges, out: &mut [f32], square: &[f32], rows: &[f32]) {
-        let p = Product {
-            clip: Clip::Steps,
-            rows: self.n,
-            vectors: self.hsp / LANES,
-            steps: self.rows,
             ranges: by_key,
+            rows: keys,
+            vectors: WIDTH.min(hsp - d) / LANES,
+            steps: queries,
             a: square,
-            a_rs: 1,
-            a_ks: BLOCK,
-            b: rows,
+            order: Order::Transposed,
+            b: &blocks[d * QUERIES..],
             b_vs: LANES,
-            b_ks: self.hsp,
-            c: out,
-            c_rs: self.hsp,
+            b_ks: WIDTH,
+            c: &mut out[d..],
+            c_rs: hsp,
+            add: true,
         };
-        product(self.isa, p);
+        product(isa, p);
     }
 }
 
@@ -281,100 +229,127 @@ struct QueryBlock<'a> {
     from: usize,
     rows: usize,
     ranges: Ranges,
-    lse: [f32; BLOCK],
-    delta: [f32; BLOCK],
+    lse: [f32; QUERIES],
+    delta: [f32; QUERIES],
 }
 
 impl<'a> QueryBlock<'a> {
     fn new(head: &'a Head<'a>, from: usize, rows: usize) -> Self {
         let ranges = visible(head.att.mask, head.task.seq, from, rows);
-        let (mut lse, mut delta) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let (mut lse, mut delta) = ([0.0; QUERIES], [0.0; QUERIES]);
         for r in 0..rows {
-            let row = head.task.query_row + from + r;
-            lse[r] = head.lse[row * head.att.heads + head.task.head];
-            let at = row * head.op.c + head.task.head * head.att.head_size;
-            let (a, b) = (&head.dout[at..][..head.att.head_size], &head.out[at..][..head.att.head_size]);
-            delta[r] = dispatch_on(head.isa, Dot { a, b });
+            lse[r] = head.lse[(head.task.query_row + from + r) * head.att.heads + head.task.head];
         }
+        let (c, hs) = (head.op.c, head.att.head_size);
+        let at = (head.task.query_row + from) * c + head.task.head * hs;
+        let dots = Dots { sums: &mut delta[..rows], a: &head.dout[at..], b: &head.out[at..], stride: c, hs };
+        dispatch_on(head.isa, dots);
         QueryBlock { head, from, rows, ranges, lse, delta }
     }
 
     /// From S in `p` and dP in `ds`: P' and dS, on the visible pairs; `ranges` are those within the block of keys.
-    fn probabilities(&self, start: usize, ranges: &Ranges, p: Square, ds: Square, keep: &mut [f32]) {
+    fn probabilities(&self, start: usize, ranges: &Ranges, p: &mut [f32], ds: &mut [f32], keep: &mut [f32]) {
         let isa = self.head.isa;
-        let dropout = self.head.att.active_dropout();
-        for r in 0..self.rows {
-            let (lo, hi) = (ranges.lo[r], ranges.hi[r]);
-            if lo >= hi {
-                continue;
-            }
-            let keep = dropout.map(|d| {
+        if let Some(dropout) = self.head.att.active_dropout() {
+            let value = 1.0 / (1.0 - dropout.p);
+            for (r, keep) in keep.chunks_exact_mut(WIDTH).enumerate().take(self.rows) {
+                let (lo, hi) = (ranges.lo[r], ranges.hi[r]);
                 let (task, heads) = (&self.head.task, self.head.att.heads);
-                let first = d.first_element(task.sequence, task.head, heads, task.seq, self.from + r);
+                let first = dropout.first_element(task.sequence, task.head, heads, task.seq, self.from + r);
                 let first = first.wrapping_add(start as u64);
-                keep.fill(0.0);
-                dispatch_on(isa, Keep { rng: d.rng, p: d.p, first, lo, hi, value: 1.0 / (1.0 - d.p), keep });
-                &keep[..]
-            });
-            let (p, ds) = (&mut p[r * BLOCK..][..BLOCK], &mut ds[r * BLOCK..][..BLOCK]);
-            dispatch_on(isa, Gradient { p, ds, lo, hi, lse: self.lse[r], delta: self.delta[r], keep });
+                dispatch_on(isa, Keep { dropout, first, lo, hi, value, keep });
+            }
+            dispatch_on(isa, Gradient48 { p, ds, ranges, block: self, keep: Some(keep) });
+        } else {
+            dispatch_on(isa, Gradient48 { p, ds, ranges, block: self, keep: None });
         }
     }
 }
 
-/// Σ a∘b, element i in lane i mod 16, then the tree.
-pub(super) struct Dot<'a> {
+/// sums[r] = Σ a∘b of row r, element i in lane i mod 16, then the tree.
+pub(super) struct Dots<'a> {
+    pub sums: &'a mut [f32],
     pub a: &'a [f32],
     pub b: &'a [f32],
+    pub stride: usize,
+    pub hs: usize,
 }
 
-impl Kernel for Dot<'_> {
-    type Output = f32;
+impl Kernel for Dots<'_> {
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let mut sum = s.zero();
-        for (a, b) in self.a.chunks(LANES).zip(self.b.chunks(LANES)) {
-            sum = s.mul_add(s.load_partial(a, 0.0), s.load_partial(b, 0.0), sum);
+    fn run<S: Simd>(self, s: S) {
+        let whole = self.hs / LANES * LANES;
+        for (r, out) in self.sums.iter_mut().enumerate() {
+            let (a, b) = (&self.a[r * self.stride..][..self.hs], &self.b[r * self.stride..][..self.hs]);
+            let mut sum = s.zero();
+            for d in (0..whole).step_by(LANES) {
+                sum = s.mul_add(s.load(&a[d..]), s.load(&b[d..]), sum);
+            }
+            if whole < self.hs {
+                sum = s.mul_add(s.load_partial(&a[whole..], 0.0), s.load_partial(&b[whole..], 0.0), sum);
+            }
+            *out = s.reduce_add(sum);
         }
-        s.reduce_add(sum)
+    }
+}
+
+/// `gradient` on the rows of a block.
+struct Gradient48<'a> {
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    ranges: &'a Ranges,
+    block: &'a QueryBlock<'a>,
+    keep: Option<&'a [f32]>,
+}
+
+impl Kernel for Gradient48<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for r in 0..self.block.rows {
+            let (lo, hi) = (self.ranges.lo[r], self.ranges.hi[r]);
+            if lo < hi {
+                let (p, ds) = (&mut self.p[r * WIDTH..][..WIDTH], &mut self.ds[r * WIDTH..][..WIDTH]);
+                let keep = self.keep.map(|keep| &keep[r * WIDTH..][..WIDTH]);
+                gradient(s, p, ds, lo, hi, self.block.lse[r], self.block.delta[r], keep);
+            }
+        }
     }
 }
 
 /// One row: p holds S and becomes keep∘exp2(S − lse); ds holds dP and becomes P∘(keep∘dP − D); lanes outside lo..hi of
 /// the vectors touched become 0.
-pub(super) struct Gradient<'a> {
-    pub p: &'a mut [f32],
-    pub ds: &'a mut [f32],
-    pub lo: usize,
-    pub hi: usize,
-    pub lse: f32,
-    pub delta: f32,
-    pub keep: Option<&'a [f32]>,
-}
-
-impl Kernel for Gradient<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (lse, delta) = (s.splat(self.lse), s.splat(self.delta));
-        for g in self.lo / LANES..self.hi.div_ceil(LANES) {
-            let at = g * LANES;
-            let (from, to) = (self.lo.saturating_sub(at), self.hi - at);
-            let mut p = exp2_low(s, s.sub(s.load(&self.p[at..]), lse));
-            let mut dp = s.load(&self.ds[at..]);
-            if let Some(keep) = self.keep {
-                let keep = s.load(&keep[at..]);
-                dp = s.mul(keep, dp);
-                let ds = s.mul(p, s.sub(dp, delta));
-                p = s.mul(keep, p);
-                s.store(&mut self.ds[at..], lanes_of(s, ds, from, to, 0.0));
-            } else {
-                let ds = s.mul(p, s.sub(dp, delta));
-                s.store(&mut self.ds[at..], lanes_of(s, ds, from, to, 0.0));
-            }
-            s.store(&mut self.p[at..], lanes_of(s, p, from, to, 0.0));
+#[inline(always)]
+pub(super) fn gradient<S: Simd>(
+    s: S,
+    p: &mut [f32],
+    ds: &mut [f32],
+    lo: usize,
+    hi: usize,
+    lse: f32,
+    delta: f32,
+    keep: Option<&[f32]>,
+) {
+    let (lse, delta) = (s.splat(lse), s.splat(delta));
+    for at in (lo / LANES * LANES..hi).step_by(LANES) {
+        let mut prob = exp2_low(s, s.sub(s.load(&p[at..]), lse));
+        let mut dp = s.load(&ds[at..]);
+        if let Some(keep) = keep {
+            dp = s.mul(s.load(&keep[at..]), dp);
         }
+        let mut grad = s.mul(prob, s.sub(dp, delta));
+        if let Some(keep) = keep {
+            prob = s.mul(s.load(&keep[at..]), prob);
+        }
+        if at < lo || at + LANES > hi {
+            let (from, to) = (lo.saturating_sub(at), hi - at);
+            prob = lanes_of(s, prob, from, to, 0.0);
+            grad = lanes_of(s, grad, from, to, 0.0);
+        }
+        s.store(&mut p[at..], prob);
+        s.store(&mut ds[at..], grad);
     }
 }

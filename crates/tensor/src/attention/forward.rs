@@ -11,22 +11,22 @@
 //! ```
 
 use super::cache::KvCache;
-use super::pack::{ScaleRows, panels};
+use super::dropout::Keep;
+use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};
 use super::plan::{Lengths, Shared, Task, for_each_task, take};
-use super::product::{BLOCK, Clip, Product, Ranges, product};
+use super::product::{Clip, Order, Product, QUERIES, Ranges, WIDTH, product};
 use super::{Attention, Dropout, Inputs, Mask, Seq};
 use crate::Ctx;
-use crate::matrix::MatRef;
-use crate::random::Philox;
+use crate::matrix::{Accumulate, MatRef};
 use crate::simd::math::exp2_low;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
 /// Queries of a task: enough to pay for packing the keys (about 25 cycles a key against 2,000), few enough to share a
 /// long sequence between threads.
-const RUN: usize = 4 * BLOCK;
+const RUN: usize = 4 * QUERIES;
 
 /// Floats of one block of scores.
-const SCORES: usize = BLOCK * BLOCK;
+pub(super) const SCORES: usize = QUERIES * WIDTH;
 
 /// Where a task finds keys and values.
 #[derive(Clone, Copy)]
@@ -58,7 +58,8 @@ pub(super) fn forward_over<Q: Lengths>(
         Keys::Rows(..) => longest.next_multiple_of(LANES) * (hs + hsp),
         Keys::Cache(..) => 0,
     };
-    let scratch = packed + (longest.div_ceil(BLOCK) + 1) * SCORES + 2 * BLOCK * hsp + longest.next_multiple_of(LANES);
+    let keep = if att.active_dropout().is_some() { longest.next_multiple_of(LANES) } else { 0 };
+    let scratch = packed + longest.div_ceil(WIDTH) * SCORES + blocks_len(hs) + QUERIES * hsp + keep;
     let (out, lse) = (Shared::new(out), lse.map(Shared::new));
     for_each_task(ctx, seqs, att, RUN, scratch, |mut scratch, task| {
         let last = att.mask.visible(task.seq, task.to - 1).end;
@@ -79,18 +80,14 @@ pub(super) fn forward_over<Q: Lengths>(
         };
         let mut from = task.from;
         while from < task.to {
-            let rows = BLOCK.min(task.to - from);
-            let block = QueryBlock { isa: ctx.isa(), att, task, from, rows, k, v };
-            let q_row = task.query_row + from;
-            let o = block.run(scratch, &q.data()[q_row * q.row_stride() + at..], q.row_stride());
-            for r in 0..rows {
-                // SAFETY: row q_row + r and columns of this head: no other task writes there.
-                unsafe {
-                    let c = att.heads * hs;
-                    out.range((q_row + r) * c + at, hs).copy_from_slice(&o.out[r * hsp..][..hs]);
-                    if let Some(lse) = &lse {
-                        lse.range((q_row + r) * att.heads + task.head, 1)[0] = o.lse[r];
-                    }
+            let rows = QUERIES.min(task.to - from);
+            let block = QueryBlock { isa: ctx.isa(), att, task, from, rows, k, v, out: &out };
+            let row = task.query_row + from;
+            let sums = block.run(scratch, &q.data()[row * q.row_stride() + at..], q.row_stride());
+            if let Some(lse) = &lse {
+                for r in 0..rows {
+                    // SAFETY: no other task writes this row's lse of this head.
+                    unsafe { lse.range((row + r) * att.heads + task.head, 1)[0] = sums.lse(r) };
                 }
             }
             from += rows;
@@ -108,18 +105,12 @@ struct QueryBlock<'a> {
     /// Panels of the keys and rows of the values, from the sequence's first key on.
     k: &'a [f32],
     v: &'a [f32],
-}
-
-/// A block's results.
-struct Outputs<'a> {
-    /// [48][HSP]
-    out: &'a [f32],
-    lse: [f32; BLOCK],
+    out: &'a Shared<'a>,
 }
 
 /// The ranges of the keys that queries from..from + rows see.
 pub(super) fn visible(mask: Mask, seq: Seq, from: usize, rows: usize) -> Ranges {
-    let mut ranges = Ranges { lo: [0; BLOCK], hi: [0; BLOCK] };
+    let mut ranges = Ranges { lo: [0; WIDTH], hi: [0; WIDTH] };
     for r in 0..rows {
         let keys = mask.visible(seq, from + r);
         (ranges.lo[r], ranges.hi[r]) = (keys.start, keys.end);
@@ -128,88 +119,76 @@ pub(super) fn visible(mask: Mask, seq: Seq, from: usize, rows: usize) -> Ranges 
 }
 
 impl QueryBlock<'_> {
-    /// `q` begins at the first query's first channel of this head.
-    fn run<'s>(&self, mut scratch: &'s mut [f32], q: &[f32], stride: usize) -> Outputs<'s> {
+    /// Writes the block's rows of out; `q` begins at the first query's first channel of this head.
+    fn run(&self, mut scratch: &mut [f32], q: &[f32], stride: usize) -> Sums {
         let (hs, rows, isa) = (self.att.head_size, self.rows, self.isa);
         let hsp = hs.next_multiple_of(LANES);
         let ranges = visible(self.att.mask, self.task.seq, self.from, rows);
         // Blocks of keys that any query sees.
-        let (first, end) = (ranges.lo[0] / BLOCK, ranges.hi[rows - 1].div_ceil(BLOCK));
-        let queries = take(&mut scratch, BLOCK * hsp);
-        let out = take(&mut scratch, BLOCK * hsp);
-        let factor = self.att.scale_log2();
-        dispatch_on(isa, ScaleRows { dst: queries, width: hsp, src: q, stride, rows, hs, factor });
-        out[..rows * hsp].fill(0.0);
-        let scores = take(&mut scratch, (end.max(first) - first) * SCORES);
-        let keys_of = |block: usize| BLOCK.min(ranges.hi[rows - 1] - block * BLOCK);
-
+        let (first, end) = (ranges.lo[0] / WIDTH, ranges.hi[rows - 1].div_ceil(WIDTH));
+        let end = end.max(first);
+        let queries = take(&mut scratch, blocks_len(hs));
+        let out = take(&mut scratch, QUERIES * hsp);
+        let scores = take(&mut scratch, (end - first) * SCORES);
+        blocks(isa, queries, q, stride, rows, hs, self.att.scale_log2());
+        let keys_of = |block: usize| WIDTH.min(ranges.hi[rows - 1] - block * WIDTH);
         for block in first..end {
-            let keys = keys_of(block);
-            product(
-                isa,
-                Product {
-                    clip: Clip::Vectors,
-                    rows,
-                    vectors: keys.div_ceil(LANES),
-                    steps: hs,
-                    ranges: &ranges.within(block * BLOCK, keys),
-                    a: queries,
-                    a_rs: hsp,
-                    a_ks: 1,
-                    b: &self.k[block * BLOCK * hs..],
-                    b_vs: hs * LANES,
-                    b_ks: LANES,
-                    c: &mut scores[(block - first) * SCORES..],
-                    c_rs: BLOCK,
-                },
-            );
+            let (start, keys) = (block * WIDTH, keys_of(block));
+            let ranges = ranges.within(start, keys);
+            let scores = &mut scores[(block - first) * SCORES..][..SCORES];
+            scores_of(isa, scores, queries, &self.k[start * hs..], rows, keys, hs, &ranges);
         }
 
-        let mut sums = Sums { max: [0.0; BLOCK], sum: [0.0; BLOCK] };
+        let mut sums = Sums { max: [0.0; QUERIES], sum: [1.0; QUERIES] };
         dispatch_on(isa, Softmax { scores, first, rows, ranges: &ranges, sums: &mut sums });
         let mut kept = 1.0;
         if let Some(dropout) = self.att.active_dropout() {
             kept = 1.0 - dropout.p;
             let keep = take(&mut scratch, self.task.seq.keys.next_multiple_of(LANES));
             for r in 0..rows {
-                let element = self.element(&dropout, r);
-                let (lo, hi) = (ranges.lo[r], ranges.hi[r]);
-                dispatch_on(isa, Keep { rng: dropout.rng, p: dropout.p, first: element, lo, hi, value: 1.0, keep });
-                for j in lo..hi {
-                    scores[(j / BLOCK - first) * SCORES + r * BLOCK + j % BLOCK] *= keep[j];
-                }
+                let (lo, hi, first_element) = (ranges.lo[r], ranges.hi[r], self.element(&dropout, r));
+                let draw = Keep { dropout, first: first_element, lo, hi, value: 1.0, keep };
+                dispatch_on(isa, draw);
+                dispatch_on(isa, Drop { scores, first, row: r, lo, hi, keep });
             }
         }
 
-        for block in first..end {
-            let keys = keys_of(block);
-            product(
-                isa,
-                Product {
-                    clip: Clip::Steps,
-                    rows,
-                    vectors: hsp / LANES,
-                    steps: keys,
-                    ranges: &ranges.within(block * BLOCK, keys),
-                    a: &scores[(block - first) * SCORES..],
-                    a_rs: BLOCK,
-                    a_ks: 1,
-                    b: &self.v[block * BLOCK * hsp..],
-                    b_vs: LANES,
-                    b_ks: hsp,
-                    c: out,
-                    c_rs: hsp,
-                },
-            );
+        if first == end {
+            out.fill(0.0);
         }
-        let mut lse = [f32::INFINITY; BLOCK];
+        for block in first..end {
+            let (start, keys) = (block * WIDTH, keys_of(block));
+            let p = Product {
+                clip: Clip::Steps,
+                ranges: &ranges.within(start, keys),
+                rows,
+                vectors: hsp / LANES,
+                steps: keys,
+                a: &scores[(block - first) * SCORES..],
+                order: Order::Rows,
+                b: &self.v[start * hsp..],
+                b_vs: LANES,
+                b_ks: hsp,
+                c: out,
+                c_rs: hsp,
+                add: block > first,
+            };
+            product(isa, p);
+        }
+        let by = sums.sum.map(|l| l * kept);
+        let (row, c) = (self.task.query_row + self.from, self.att.heads * hs);
+        let start = row * c + self.task.head * hs;
+        let (f, acc) = (Map::Over(&by), Accumulate::Store);
+        // SAFETY: no other task writes these rows of this head.
+        unsafe {
+            put_rows(isa, PutRows { out: self.out, start, stride: c, rows, hs, values: out, width: hsp, f, acc })
+        };
         for r in 0..rows {
-            if ranges.lo[r] < ranges.hi[r] {
-                lse[r] = sums.max[r] + libm::log2f(sums.sum[r]);
-                dispatch_on(isa, Divide { row: &mut out[r * hsp..][..hsp], by: sums.sum[r] * kept });
+            if ranges.lo[r] >= ranges.hi[r] {
+                sums.max[r] = f32::INFINITY;
             }
         }
-        Outputs { out, lse }
+        sums
     }
 
     /// The dropout element of query `r` of the block and key 0.
@@ -219,15 +198,62 @@ impl QueryBlock<'_> {
     }
 }
 
-/// The softmax's two numbers of each row.
+/// square = rows·panelsᵀ on `rows` rows of `blocks` and `keys` keys of panels; only the vectors that a tile sees.
+pub(super) fn scores_of(
+    isa: Isa,
+    square: &mut [f32],
+    blocks: &[f32],
+    panels: &[f32],
+    rows: usize,
+    keys: usize,
+    hs: usize,
+    ranges: &Ranges,
+) {
+    for d in (0..hs).step_by(WIDTH) {
+        let p = Product {
+            clip: Clip::Vectors,
+            ranges,
+            rows,
+            vectors: keys.div_ceil(LANES),
+            steps: WIDTH.min(hs - d),
+            a: &blocks[d * QUERIES..],
+            order: Order::Rows,
+            b: &panels[d * LANES..],
+            b_vs: hs * LANES,
+            b_ks: LANES,
+            c: square,
+            c_rs: WIDTH,
+            add: d > 0,
+        };
+        product(isa, p);
+    }
+}
+
+/// The softmax's two numbers of each row: m = max (+∞ for a row without keys) and l = sum (1).
 struct Sums {
-    max: [f32; BLOCK],
-    sum: [f32; BLOCK],
+    max: [f32; QUERIES],
+    sum: [f32; QUERIES],
+}
+
+impl Sums {
+    /// log₂ of row r's denominator.
+    fn lse(&self, r: usize) -> f32 {
+        self.max[r] + libm::log2f(self.sum[r])
+    }
+}
+
+/// Vectors of a block of keys.
+const VECTORS: usize = WIDTH / LANES;
+
+/// Where group `g` of 16 keys of row `r` stands in scores that begin with block `first`.
+#[inline(always)]
+fn place(g: usize, r: usize, first: usize) -> usize {
+    (g / VECTORS - first) * SCORES + r * WIDTH + g % VECTORS * LANES
 }
 
 /// For each row: the scores outside its range become −∞, m their maximum, the scores exp2(s − m), l their sum.
 struct Softmax<'a> {
-    /// [block of 48 keys][48 rows][48 keys], from block `first` on.
+    /// [block of 64 keys][48 rows][64 keys], from block `first` on.
     scores: &'a mut [f32],
     first: usize,
     rows: usize,
@@ -251,13 +277,12 @@ impl Kernel for Softmax<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        const VECTORS: usize = BLOCK / LANES;
         for r in 0..self.rows {
             let (lo, hi) = (self.ranges.lo[r], self.ranges.hi[r]);
             if lo >= hi {
                 continue;
             }
-            let at = |g: usize| (g / VECTORS - self.first) * SCORES + r * BLOCK + g % VECTORS * LANES;
+            let at = |g: usize| place(g, r, self.first);
             // Groups of 16 keys; the first and the last may be visible in part.
             let (from, to) = (lo / LANES, hi.div_ceil(LANES));
             for g in [from, to - 1] {
@@ -282,44 +307,25 @@ impl Kernel for Softmax<'_> {
     }
 }
 
-/// row /= by.
-pub(super) struct Divide<'a> {
-    pub row: &'a mut [f32],
-    pub by: f32,
+/// Row `row` of the scores times keep, vector by vector from the first key to the last.
+struct Drop<'a> {
+    scores: &'a mut [f32],
+    first: usize,
+    row: usize,
+    lo: usize,
+    hi: usize,
+    keep: &'a [f32],
 }
 
-impl Kernel for Divide<'_> {
+impl Kernel for Drop<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let by = s.splat(self.by);
-        for x in self.row.chunks_mut(LANES) {
-            let quotient = s.div(s.load_partial(x, 0.0), by);
-            s.store_partial(x, quotient);
-        }
-    }
-}
-
-/// keep[j] = `value` where the draw of element first + j is at least p, else 0, for j in lo..hi.
-pub(super) struct Keep<'a> {
-    pub rng: &'a Philox,
-    pub p: f32,
-    pub first: u64,
-    pub lo: usize,
-    pub hi: usize,
-    pub value: f32,
-    pub keep: &'a mut [f32],
-}
-
-impl Kernel for Keep<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        for j in self.lo..self.hi {
-            let kept = self.rng.uniform(self.first.wrapping_add(j as u64)) >= self.p;
-            self.keep[j] = if kept { self.value } else { 0.0 };
+        for g in self.lo / LANES..self.hi.div_ceil(LANES) {
+            let at = place(g, self.row, self.first);
+            let x = s.mul(s.load(&self.scores[at..]), s.load(&self.keep[g * LANES..]));
+            s.store(&mut self.scores[at..], x);
         }
     }
 }

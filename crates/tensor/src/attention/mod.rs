@@ -28,6 +28,7 @@
 //! forward    scores, softmax, P·V of a block of queries; the fused forward, and the cached one
 //! backward   P again from lse, then dQ, dK and dV
 //! naive      the T × T matrices in memory and plain loops over rows
+//! dropout    the draws
 //! cache      KvCache
 //! plan       ragged batches into tasks, the longest first
 //! ```
@@ -36,6 +37,7 @@
 
 mod backward;
 mod cache;
+mod dropout;
 mod forward;
 mod naive;
 mod pack;

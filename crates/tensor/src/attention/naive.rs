@@ -1,8 +1,8 @@
 //! Attention as the equations read: T × T matrices in memory, plain loops over rows. The same order of arithmetic as the
 //! fused kernels, and so the same bits.
 
-use super::backward::{Dot, Gradient, Gradients, Rows};
-use super::forward::{Divide, Keep};
+use super::backward::{Dots, Gradients, Rows, gradient};
+use super::dropout::Keep;
 use super::pack::panels;
 use super::plan::{Shared, Task, WHOLE, for_each_task, take};
 use super::{Dropout, Inputs};
@@ -98,8 +98,7 @@ impl Head<'_> {
         let task = &self.task;
         let first = d.first_element(task.sequence, task.head, self.op.att.heads, task.seq, i);
         let (lo, hi) = (visible.start, visible.end);
-        keep.fill(0.0);
-        dispatch_on(self.isa, Keep { rng: d.rng, p: d.p, first, lo, hi, value, keep });
+        dispatch_on(self.isa, Keep { dropout: d, first, lo, hi, value, keep });
         Some(keep)
     }
 
@@ -142,7 +141,9 @@ impl Head<'_> {
             }
             let v = self.row(&op.v, task.key_row, visible.start);
             dispatch_on(self.isa, WeightedSum { out: o, weights: p, rows: v, stride: op.v.row_stride() });
-            dispatch_on(self.isa, Divide { row: o, by: sum * kept });
+            for x in o {
+                *x /= sum * kept;
+            }
         }
     }
 
@@ -181,11 +182,12 @@ impl Head<'_> {
             self.scaled_query(q, i);
             self.scores(p, q, kp, &visible);
             self.scores(ds, &dout[at..][..hs], vp, &visible);
-            let delta = dispatch_on(self.isa, Dot { a: &dout[at..][..hs], b: &out[at..][..hs] });
+            let mut delta = [0.0];
+            dispatch_on(self.isa, Dots { sums: &mut delta, a: &dout[at..], b: &out[at..], stride: 0, hs });
             let lse = lse[(task.query_row + i) * att.heads + task.head];
             let value = 1.0 / (1.0 - att.active_dropout().map_or(0.0, |d| d.p));
             let keep = self.keep(keep, i, &visible, value);
-            dispatch_on(self.isa, Gradient { p, ds, lo: visible.start, hi: visible.end, lse, delta, keep });
+            dispatch_on(self.isa, Gradient { p, ds, visible, lse, delta: delta[0], keep });
         }
         dq.fill(0.0);
         dk.fill(0.0);
@@ -212,6 +214,26 @@ impl Head<'_> {
             grads.dk.put(self.isa, key, rows(dk), task.seq.keys, core::f32::consts::LN_2, acc);
             grads.dv.put(self.isa, key, rows(dv), task.seq.keys, 1.0, acc);
         }
+    }
+}
+
+/// `gradient` on one row.
+struct Gradient<'a> {
+    p: &'a mut [f32],
+    ds: &'a mut [f32],
+    visible: Range<usize>,
+    lse: f32,
+    delta: f32,
+    keep: Option<&'a [f32]>,
+}
+
+impl Kernel for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Range { start, end } = self.visible;
+        gradient(s, self.p, self.ds, start, end, self.lse, self.delta, self.keep);
     }
 }
 

@@ -11,19 +11,23 @@
 //! ```
 //!
 //! A tile is MR rows × NV vectors of 16 lanes in registers: C[r, 16·v + l] = Σ over steps of A[r, step]·B[step, 16·v + l],
-//! one chain of multiply-adds in the order of the steps, whatever MR and NV are.
+//! one chain of multiply-adds in the order of the steps, whatever MR and NV are. A always has rows of 64 floats: with
+//! constant strides a broadcast's address is a displacement, where six rows of a variable stride would cost six
+//! additions that wait for each other.
 
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
-/// Rows of a block of queries, and keys of a block of keys: three vectors of 16 keys, eight tiles of 6 rows, and a
-/// stride of 192 bytes, which no power of two divides often, so that rows do not fall on each other in the L1.
-pub(super) const BLOCK: usize = 48;
+/// Rows of a block of queries: eight tiles of 6 rows.
+pub(super) const QUERIES: usize = 48;
+
+/// Keys of a block of keys, channels of a block of channels, and floats of a row of A: four vectors of 16.
+pub(super) const WIDTH: usize = 64;
 
 /// For each row of a block the range lo[r]..hi[r] of what it sees; both never fall from one row to the next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ranges {
-    pub lo: [usize; BLOCK],
-    pub hi: [usize; BLOCK],
+    pub lo: [usize; WIDTH],
+    pub hi: [usize; WIDTH],
 }
 
 impl Ranges {
@@ -35,7 +39,7 @@ impl Ranges {
 
     /// For each of `len` columns, the range of the first `rows` rows that see it.
     pub fn transposed(&self, rows: usize, len: usize) -> Ranges {
-        let mut t = Ranges { lo: [0; BLOCK], hi: [0; BLOCK] };
+        let mut t = Ranges { lo: [0; WIDTH], hi: [0; WIDTH] };
         let (mut first, mut end) = (0, 0);
         for j in 0..len {
             while first < rows && self.hi[first] <= j {
@@ -54,23 +58,32 @@ impl Ranges {
 /// What the ranges of a product clip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Clip {
-    /// Vectors that no row of a tile sees are left out. C is written, not read.
+    /// Vectors that no row of a tile sees are left out.
     Vectors,
-    /// A row's chain takes the steps of its range only. C is read: the chain goes on from there.
+    /// A row's chain takes the steps of its range only.
     Steps,
+}
+
+/// How A's elements stand in its rows of 64 floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Element (r, step) at r·64 + step.
+    Rows,
+    /// Element (r, step) at step·64 + r.
+    Transposed,
 }
 
 /// C = A·B or C += A·B on `rows` rows and `vectors` vectors of 16 lanes. Strides are counted in floats.
 pub(super) struct Product<'a> {
     pub clip: Clip,
+    pub ranges: &'a Ranges,
+    /// At most 64.
     pub rows: usize,
     pub vectors: usize,
+    /// At most 64.
     pub steps: usize,
-    pub ranges: &'a Ranges,
-    /// Element (r, step) stands at r·a_rs + step·a_ks.
     pub a: &'a [f32],
-    pub a_rs: usize,
-    pub a_ks: usize,
+    pub order: Order,
     /// Vector v of a step stands at v·b_vs + step·b_ks.
     pub b: &'a [f32],
     pub b_vs: usize,
@@ -78,6 +91,8 @@ pub(super) struct Product<'a> {
     /// Element (r, lane) stands at r·c_rs + lane.
     pub c: &'a mut [f32],
     pub c_rs: usize,
+    /// Whether the chains go on from C; else they start at +0 and C is not read.
+    pub add: bool,
 }
 
 /// Computes a product on `isa`.
@@ -99,13 +114,12 @@ struct Steps<'a> {
 #[derive(Clone, Copy)]
 struct Tile {
     a: *const f32,
-    a_rs: usize,
-    a_ks: usize,
     b: *const f32,
     b_vs: usize,
     b_ks: usize,
     c: *mut f32,
     c_rs: usize,
+    add: bool,
 }
 
 impl Kernel for Product<'_> {
@@ -117,11 +131,12 @@ impl Kernel for Product<'_> {
         if p.rows == 0 || p.vectors == 0 || p.steps == 0 {
             return;
         }
-        let extent = |rows: usize, rs: usize, cols: usize, cs: usize| (rows - 1) * rs + (cols - 1) * cs;
-        assert!(p.rows <= BLOCK);
-        assert!(extent(p.rows, p.a_rs, p.steps, p.a_ks) < p.a.len());
-        assert!(extent(p.vectors, p.b_vs, p.steps, p.b_ks) + LANES <= p.b.len());
-        assert!(extent(p.rows, p.c_rs, p.vectors, LANES) + LANES <= p.c.len());
+        let (a_rs, a_ks) = if p.order == Order::Rows { (WIDTH, 1) } else { (1, WIDTH) };
+        let last = |rows: usize, rs: usize, cols: usize, cs: usize| (rows - 1) * rs + (cols - 1) * cs;
+        assert!(p.rows <= WIDTH);
+        assert!(last(p.rows, a_rs, p.steps, a_ks) < p.a.len());
+        assert!(last(p.vectors, p.b_vs, p.steps, p.b_ks) + LANES <= p.b.len());
+        assert!(last(p.rows, p.c_rs, p.vectors, LANES) + LANES <= p.c.len());
         // Rows of a tile: 6 fill the registers of AVX2, and let AVX-512 hold four vectors of each row.
         let tall = if S::MR < 6 { S::MR } else { 6 };
         let mut r = 0;
@@ -136,10 +151,11 @@ impl Kernel for Product<'_> {
                 }
                 Clip::Steps => {
                     let to = last.min(p.steps);
-                    let all_from = lo[mr - 1].clamp(first.min(to), to);
+                    let from = first.min(to);
+                    let all_from = lo[mr - 1].clamp(from, to);
                     let all_to = hi[0].clamp(all_from, to);
-                    let vectors = if first < to { p.vectors } else { 0 };
-                    (0..vectors, Steps { from: first, all_from, all_to, to, lo, hi })
+                    let vectors = if from < to || !p.add { p.vectors } else { 0 };
+                    (0..vectors, Steps { from, all_from, all_to, to, lo, hi })
                 }
             };
             // As many vectors as the registers hold, in pieces of nearly one size.
@@ -150,16 +166,15 @@ impl Kernel for Product<'_> {
                 // SAFETY: rows r..r + mr, vectors v..v + nv and all steps lie within the extents asserted above.
                 unsafe {
                     let t = Tile {
-                        a: p.a.as_ptr().add(r * p.a_rs),
-                        a_rs: p.a_rs,
-                        a_ks: p.a_ks,
+                        a: p.a.as_ptr().add(r * a_rs),
                         b: p.b.as_ptr().add(v * p.b_vs),
                         b_vs: p.b_vs,
                         b_ks: p.b_ks,
                         c: p.c.as_mut_ptr().add(r * p.c_rs + v * LANES),
                         c_rs: p.c_rs,
+                        add: p.add,
                     };
-                    tile_of(s, mr, nv, p.clip, &t, &steps);
+                    tile_of(s, mr, nv, p.order, &t, &steps);
                 }
                 v += nv;
             }
@@ -172,7 +187,7 @@ impl Kernel for Product<'_> {
 /// # Safety
 /// As `tile`.
 #[inline(always)]
-unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, clip: Clip, t: &Tile, steps: &Steps) {
+unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, order: Order, t: &Tile, steps: &Steps) {
     macro_rules! choose {
         ($(($mr:literal, $nv:literal))*) => {
             match (mr, nv) {
@@ -181,9 +196,9 @@ unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, clip: Clip, t: &Tile, ste
                     ($mr, $nv) if $mr <= S::MR && $mr * $nv <= S::MR * S::NV => {
                         // SAFETY: the caller vouches for the tile.
                         unsafe {
-                            match clip {
-                                Clip::Vectors => tile::<S, $mr, $nv, false>(s, t, steps),
-                                Clip::Steps => tile::<S, $mr, $nv, true>(s, t, steps),
+                            match order {
+                                Order::Rows => tile::<S, $mr, $nv, WIDTH, 1>(s, t, steps),
+                                Order::Transposed => tile::<S, $mr, $nv, 1, WIDTH>(s, t, steps),
                             }
                         }
                     }
@@ -197,26 +212,30 @@ unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, clip: Clip, t: &Tile, ste
     )(5, 3)(5, 4)(6, 1)(6, 2)(6, 3)(6, 4));
 }
 
-/// One tile. With `STEPS` it goes on from C and clips each row's steps; else it takes all of them from +0.
+/// One tile; element (r, step) of A stands at r·RS + step·KS.
 ///
 /// # Safety
 /// For r < MR, v < NV and every step in `from..to`: A's element is readable, 16 floats of B and of C are readable, and
 /// those of C writable; `lo` and `hi` have MR elements.
 #[inline(always)]
-unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const STEPS: bool>(s: S, t: &Tile, steps: &Steps) {
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const KS: usize>(
+    s: S,
+    t: &Tile,
+    steps: &Steps,
+) {
     let t = *t;
     let mut acc = [[s.zero(); NV]; MR];
-    if STEPS {
+    if t.add {
         for r in 0..MR {
             for v in 0..NV {
                 // SAFETY: C is readable.
                 acc[r][v] = unsafe { s.load_ptr(t.c.add(r * t.c_rs + v * LANES)) };
             }
         }
-        // SAFETY: from..all_from are steps of this tile.
-        unsafe { some_rows(s, &t, steps, steps.from..steps.all_from, &mut acc) };
     }
-    let (mut a, mut b) = (t.a.wrapping_add(steps.all_from * t.a_ks), t.b.wrapping_add(steps.all_from * t.b_ks));
+    // SAFETY: from..all_from are steps of this tile.
+    unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.from..steps.all_from, &mut acc) };
+    let (mut a, mut b) = (t.a.wrapping_add(steps.all_from * KS), t.b.wrapping_add(steps.all_from * t.b_ks));
     for _ in steps.all_from..steps.all_to {
         // SAFETY: a step of this tile: MR elements of A and NV vectors of B are readable. The pointers that are
         // advanced past the last step are not read.
@@ -226,19 +245,17 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const STEPS: bool>(s: 
                 x[v] = s.load_ptr(b.add(v * t.b_vs));
             }
             for r in 0..MR {
-                let y = s.splat(*a.add(r * t.a_rs));
+                let y = s.splat(*a.add(r * RS));
                 for v in 0..NV {
                     acc[r][v] = s.mul_add(y, x[v], acc[r][v]);
                 }
             }
         }
-        a = a.wrapping_add(t.a_ks);
+        a = a.wrapping_add(KS);
         b = b.wrapping_add(t.b_ks);
     }
-    if STEPS {
-        // SAFETY: all_to..to are steps of this tile.
-        unsafe { some_rows(s, &t, steps, steps.all_to..steps.to, &mut acc) };
-    }
+    // SAFETY: all_to..to are steps of this tile.
+    unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.all_to..steps.to, &mut acc) };
     for r in 0..MR {
         for v in 0..NV {
             // SAFETY: C is writable.
@@ -251,7 +268,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const STEPS: bool>(s: 
 /// # Safety
 /// As `tile`.
 #[inline(always)]
-unsafe fn some_rows<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn some_rows<S: Simd, const MR: usize, const NV: usize, const RS: usize, const KS: usize>(
     s: S,
     t: &Tile,
     steps: &Steps,
@@ -259,14 +276,17 @@ unsafe fn some_rows<S: Simd, const MR: usize, const NV: usize>(
     acc: &mut [[S::V; NV]; MR],
 ) {
     for step in range {
-        for r in 0..MR {
-            if steps.lo[r] <= step && step < steps.hi[r] {
-                // SAFETY: a step of this tile, by the caller's word.
-                unsafe {
-                    let y = s.splat(*t.a.add(r * t.a_rs + step * t.a_ks));
+        // SAFETY: a step of this tile, by the caller's word.
+        unsafe {
+            let mut x = [s.zero(); NV];
+            for v in 0..NV {
+                x[v] = s.load_ptr(t.b.add(v * t.b_vs + step * t.b_ks));
+            }
+            for r in 0..MR {
+                if steps.lo[r] <= step && step < steps.hi[r] {
+                    let y = s.splat(*t.a.add(r * RS + step * KS));
                     for v in 0..NV {
-                        let x = s.load_ptr(t.b.add(v * t.b_vs + step * t.b_ks));
-                        acc[r][v] = s.mul_add(y, x, acc[r][v]);
+                        acc[r][v] = s.mul_add(y, x[v], acc[r][v]);
                     }
                 }
             }

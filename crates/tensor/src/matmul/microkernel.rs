@@ -75,14 +75,28 @@ pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKE
         // SAFETY: k < kc, so these 16 floats of each panel and this column of A are readable; after the last step
         // the pointers are advanced with wrapping_add and not read.
         unsafe {
-            let mut bv = [s.zero(); NV];
-            for v in 0..NV {
-                bv[v] = s.load_ptr(b.add(v * t.b_panel));
-            }
-            for i in 0..MR {
-                let x = s.splat(*a.add(i * a_rs));
+            if MR <= 3 {
+                // A in registers, B from memory: 3 × 2 vectors would not leave room for B.
+                let mut x = [s.zero(); MR];
+                for i in 0..MR {
+                    x[i] = s.splat(*a.add(i * a_rs));
+                }
                 for v in 0..NV {
-                    acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
+                    let bv = s.load_ptr(b.add(v * t.b_panel));
+                    for i in 0..MR {
+                        acc[i][v] = s.mul_add(x[i], bv, acc[i][v]);
+                    }
+                }
+            } else {
+                let mut bv = [s.zero(); NV];
+                for v in 0..NV {
+                    bv[v] = s.load_ptr(b.add(v * t.b_panel));
+                }
+                for i in 0..MR {
+                    let x = s.splat(*a.add(i * a_rs));
+                    for v in 0..NV {
+                        acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
+                    }
                 }
             }
         }
@@ -147,15 +161,13 @@ impl TileShape {
     /// Vectors across the tiles of a block whose tallest tile has `rows` rows. Few rows take wider tiles, for
     /// enough independent chains to hide the latency.
     pub fn vectors(self, rows: usize) -> usize {
-        let most = self.registers / rows.max(1);
         if rows * self.nv * 2 > self.registers {
             self.nv
-        } else if most >= 4 {
+        } else if rows * 4 < self.registers {
+            // Fewer by one row than accumulators allow, as four vectors of B need registers too.
             4
-        } else if most >= 2 {
-            2
         } else {
-            1
+            2
         }
     }
 }

@@ -5,6 +5,8 @@ use crate::json;
 use serde_json::{Map, Value};
 use std::path::Path;
 
+pub use longhand_tensor::kernels::gelu::GeluKind as Gelu;
+
 /// The order of norm and sub-block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arch {
@@ -27,15 +29,6 @@ impl Arch {
     pub fn from_name(name: &str) -> Option<Arch> {
         [Arch::Gpt1, Arch::Gpt2].into_iter().find(|a| a.name() == name)
     }
-}
-
-/// The form of GELU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Gelu {
-    /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))), the form of GPT-1 and GPT-2.
-    Tanh,
-    /// x/2 · (1 + erf(x/√2)), the exact form.
-    Erf,
 }
 
 /// A model's configuration. Lengths and widths are counts; probabilities lie in [0, 1).

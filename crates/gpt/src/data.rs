@@ -16,7 +16,7 @@ pub use windows::Windows;
 use std::ops::Range;
 
 /// A target that counts in no loss.
-pub const IGNORE: u32 = u32::MAX;
+pub use longhand_tensor::exec::IGNORE;
 
 /// Rows of tokens with what follows each of them. The buffers are reused: once warm, filling allocates nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,9 +4,16 @@ pub mod config;
 pub mod data;
 pub mod error;
 mod fs;
+pub mod generate;
 pub mod hash;
 mod json;
 mod mmap;
+pub mod model;
 pub mod ngram;
+#[cfg(feature = "train")]
+pub mod optim;
+pub mod sampling;
 pub mod tokenizer;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod world;

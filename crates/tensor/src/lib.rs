@@ -19,13 +19,18 @@
 //! Shapes in the docs: `B` sequences, `T` tokens, `C` channels, `V` vocabulary, `NH` heads, `HS` head size;
 //! matmul's `M`, `N`, `K`; `R` rows of any kind. All matrices are row-major unless a stride says otherwise.
 
+pub mod arena;
 pub mod attention;
 pub mod ctx;
 pub mod error;
+pub mod exec;
 pub mod kernels;
 pub mod matmul;
 pub mod matrix;
+#[cfg(feature = "cases")]
+pub mod oracle;
 pub mod parallel;
+pub mod params;
 pub mod random;
 pub mod reference;
 pub mod shape;

@@ -1,0 +1,115 @@
+//! Embedding, dropout, and picking rows.
+
+use crate::tape::{Backward, Tape, Var};
+use longhand_tensor::params::ParamId;
+use longhand_tensor::random::{Philox, SiteKind};
+use longhand_tensor::{Result, kernels};
+
+/// out[r] = wte[token r] + wpe[position r]
+#[derive(Clone, Copy, Debug)]
+pub struct Embed {
+    wte: ParamId,
+    wpe: ParamId,
+    out: Var,
+}
+
+impl Embed {
+    pub(crate) fn forward(tape: &mut Tape<'_>, wte: ParamId, wpe: ParamId) -> Result<Var> {
+        let out = tape.new_value(tape.batch.rows(), tape.params.layout().spec(wte).cols())?;
+        let (ctx, batch, params) = (tape.ctx, tape.batch, tape.params);
+        let ([o], []) = tape.views([tape.buf(out)], []);
+        kernels::embedding_forward(ctx, o, batch.tokens(), batch.positions(), params.get(wte), params.get(wpe))?;
+        tape.record(Embed { wte, wpe, out });
+        Ok(out)
+    }
+}
+
+impl Backward for Embed {
+    /// dwte[token r] += dout[r]; dwpe[position r] += dout[r]
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let Some(dout) = tape.take_grad(self.out) else { return Ok(()) };
+        let (ctx, batch) = (tape.ctx, tape.batch);
+        let cols = tape.params.layout().spec(self.wte).cols();
+        let (arena, grads) = tape.arena_and_grads();
+        let (acc_wte, acc_wpe) = (grads.accumulate(self.wte), grads.accumulate(self.wpe));
+        let (dwte, dwpe) = grads.get_two_mut(self.wte, self.wpe);
+        let (tokens, positions) = (batch.tokens(), batch.positions());
+        kernels::embedding_backward(ctx, dwte, dwpe, arena.get(dout), tokens, positions, cols, acc_wte, acc_wpe)?;
+        tape.release_grad(dout);
+        tape.free_value(self.out);
+        Ok(())
+    }
+}
+
+/// out = x · keep / (1 − p)
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    x: Var,
+    out: Var,
+    p: f32,
+    rng: Philox,
+}
+
+impl Dropout {
+    pub(crate) fn forward(tape: &mut Tape<'_>, x: Var, p: f32, layer: usize, kind: SiteKind) -> Result<Var> {
+        let (rows, cols) = tape.rows_cols(x);
+        let (out, rng, ctx) = (tape.new_value(rows, cols)?, tape.philox(layer, kind), tape.ctx);
+        let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);
+        kernels::dropout_forward(ctx, o, i, p, &rng, 0)?;
+        tape.record(Dropout { x, out, p, rng });
+        Ok(out)
+    }
+}
+
+impl Backward for Dropout {
+    /// dx += dout · keep / (1 − p), the same elements kept
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let Some(dout) = tape.take_grad(self.out) else { return Ok(()) };
+        let (dx, acc) = tape.grad_target(self.x)?;
+        let ctx = tape.ctx;
+        let ([dx], [d]) = tape.views([dx], [dout]);
+        kernels::dropout_backward(ctx, dx, d, self.p, &self.rng, 0, acc)?;
+        tape.release_grad(dout);
+        tape.free_value(self.out);
+        Ok(())
+    }
+}
+
+/// out[i] = x[rows i]
+#[derive(Clone, Copy, Debug)]
+pub struct GatherRows {
+    x: Var,
+    out: Var,
+    rows: (usize, usize),
+}
+
+impl GatherRows {
+    pub(crate) fn forward(tape: &mut Tape<'_>, x: Var, rows: &[usize]) -> Result<Var> {
+        let (_, cols) = tape.rows_cols(x);
+        let (out, ctx) = (tape.new_value(rows.len(), cols)?, tape.ctx);
+        let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);
+        kernels::gather_rows(ctx, o, i, rows, cols)?;
+        let rows = tape.save_rows(rows);
+        tape.record(GatherRows { x, out, rows });
+        Ok(out)
+    }
+}
+
+impl Backward for GatherRows {
+    /// dx[rows i] += dout[i], in order of i
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let Some(dout) = tape.take_grad(self.out) else { return Ok(()) };
+        let (_, cols) = tape.rows_cols(self.x);
+        let (dx, acc) = tape.grad_target(self.x)?;
+        let ctx = tape.ctx;
+        let (arena, rows) = tape.arena_and_rows(self.rows);
+        let ([dx], [d]) = arena.views([dx], [dout]);
+        if acc == longhand_tensor::Accumulate::Store {
+            dx.fill(0.0);
+        }
+        kernels::scatter_rows_add(ctx, dx, d, rows, cols)?;
+        tape.release_grad(dout);
+        tape.free_value(self.out);
+        Ok(())
+    }
+}

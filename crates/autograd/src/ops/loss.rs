@@ -1,0 +1,28 @@
+//! The output layer with its loss: the one op whose gradients are made in the forward, while logits are hot.
+
+use crate::tape::{Tape, Var};
+use longhand_tensor::Result;
+use longhand_tensor::kernels::{self, LinearCrossEntropyGrads};
+use longhand_tensor::params::ParamId;
+
+/// losses[r] = −log softmax(x·tableᵀ)[targets r]; dx and dtable of scale · Σ losses.
+pub(crate) fn linear_cross_entropy(
+    tape: &mut Tape<'_>,
+    x: Var,
+    table: ParamId,
+    targets: &[u32],
+    scale: f32,
+    losses: &mut [f32],
+) -> Result<()> {
+    let (_, c) = tape.rows_cols(x);
+    let (ctx, params) = (tape.ctx, tape.params);
+    let v = params.layout().spec(table).rows();
+    let (dx, acc_inp) = tape.grad_target(x)?;
+    let x = tape.buf(x);
+    let (arena, grads) = tape.arena_and_grads();
+    let acc_weight = grads.accumulate(table);
+    let ([dinp], [inp]) = arena.views([dx], [x]);
+    let dweight = grads.get_mut(table);
+    let out = LinearCrossEntropyGrads { dinp, dweight, acc_inp, acc_weight, scale };
+    kernels::linear_cross_entropy(ctx, losses, Some(out), inp, params.get(table), targets, v, c)
+}

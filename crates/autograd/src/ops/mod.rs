@@ -1,0 +1,65 @@
+//! The ops of a transformer: one struct an op, what its backward reads, its forward, and its backward below.
+
+mod attention;
+mod elementwise;
+mod loss;
+mod matmul;
+mod norm;
+
+pub(crate) use attention::AttentionNode;
+pub(crate) use elementwise::{Dropout, Embed, GatherRows};
+pub(crate) use loss::linear_cross_entropy;
+pub(crate) use matmul::{Linear, Logits};
+pub(crate) use norm::{LayerNorm, ResidualLayerNorm};
+
+use crate::tape::{Backward, Tape};
+use longhand_tensor::Result;
+
+/// A recorded op. Each variant's type implements `Backward`, or the match below does not compile.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each variant is the struct of its name")]
+pub enum Node {
+    Embed(Embed),
+    Linear(Linear),
+    LayerNorm(LayerNorm),
+    ResidualLayerNorm(ResidualLayerNorm),
+    Attention(AttentionNode),
+    Dropout(Dropout),
+    GatherRows(GatherRows),
+    Logits(Logits),
+}
+
+impl Node {
+    pub(crate) fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        match self {
+            Node::Embed(op) => op.backward(tape),
+            Node::Linear(op) => op.backward(tape),
+            Node::LayerNorm(op) => op.backward(tape),
+            Node::ResidualLayerNorm(op) => op.backward(tape),
+            Node::Attention(op) => op.backward(tape),
+            Node::Dropout(op) => op.backward(tape),
+            Node::GatherRows(op) => op.backward(tape),
+            Node::Logits(op) => op.backward(tape),
+        }
+    }
+}
+
+macro_rules! into_node {
+    ($($variant:ident($op:ty)),*) => {
+        $(impl From<$op> for Node {
+            fn from(op: $op) -> Node {
+                Node::$variant(op)
+            }
+        })*
+    };
+}
+into_node!(
+    Embed(Embed),
+    Linear(Linear),
+    LayerNorm(LayerNorm),
+    ResidualLayerNorm(ResidualLayerNorm),
+    Attention(AttentionNode),
+    Dropout(Dropout),
+    GatherRows(GatherRows),
+    Logits(Logits)
+);

@@ -1,0 +1,311 @@
+//! Tape: runs a model forward, remembering each op, and then runs the ops' backwards in reverse.
+//!
+//! ```text
+//! values   what each op made: a buffer of the arena, its shape, and its gradient once there is one
+//! nodes    the ops in order, each with the handles that its backward reads
+//! ```
+//!
+//! A gradient buffer comes into being when the first consumer of a value writes it (`Store`); later consumers add.
+//! When the op that made a value has run its backward, the value and its gradient are freed, so gradients
+//! move into the room that activations leave.
+
+use crate::ops::{AttentionNode, Dropout, Embed, GatherRows, LayerNorm, Linear, Node, ResidualLayerNorm};
+use longhand_tensor::arena::{Arena, Buf};
+use longhand_tensor::exec::{AttentionOp, Batch, Exec, LinearOp, NormOp};
+use longhand_tensor::params::{Grads, ParamId, Params};
+use longhand_tensor::random::{Philox, Site, SiteKind};
+use longhand_tensor::{Accumulate, Ctx, Result};
+
+/// An op's backward: reads the gradient of its output, writes those of its inputs and parameters.
+///
+/// The tape records nothing without one. An op that lacks it does not compile:
+///
+/// ```compile_fail
+/// struct Square;
+/// fn record(tape: &mut longhand_autograd::Tape<'_>) {
+///     tape.record(Square); // error: `Square: Backward` is not satisfied
+/// }
+/// ```
+pub trait Backward: Copy + Into<Node> {
+    /// Routes gradients through the op.
+    /// # Errors
+    /// `OutOfMemory`; shapes were checked in the forward.
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()>;
+}
+
+/// A value on the tape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Var(u32);
+
+#[derive(Clone, Copy, Debug)]
+struct Value {
+    buf: Buf,
+    rows: usize,
+    cols: usize,
+    grad: Option<Buf>,
+}
+
+/// The seed and counter of a step's dropout: step × microbatches + microbatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The run's seed.
+    pub seed: u64,
+    /// The microbatch's number, counted through the whole run.
+    pub counter: u32,
+}
+
+/// The memory that successive tapes share: after the first step nothing is allocated.
+#[derive(Debug)]
+pub struct TapeMemory {
+    arena: Arena,
+    values: Vec<Value>,
+    nodes: Vec<Node>,
+    /// Rows that `gather_rows` picked, one op after the other.
+    rows: Vec<usize>,
+    /// Gradient buffers that two values own at the moment.
+    shared: Vec<Buf>,
+}
+
+impl TapeMemory {
+    /// Memory that grows to what its first step needs.
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new() -> Result<Self> {
+        let arena = Arena::new()?;
+        Ok(TapeMemory { arena, values: Vec::new(), nodes: Vec::new(), rows: Vec::new(), shared: Vec::new() })
+    }
+
+    /// Bytes of activations, saved values and gradients that a step needed so far.
+    pub fn bytes(&self) -> usize {
+        self.arena.capacity() * size_of::<f32>()
+    }
+}
+
+/// One forward and backward pass over a batch.
+pub struct Tape<'a> {
+    pub(crate) ctx: &'a Ctx,
+    pub(crate) params: &'a Params,
+    pub(crate) grads: &'a mut Grads,
+    pub(crate) batch: &'a Batch,
+    draw: Draw,
+    memory: &'a mut TapeMemory,
+}
+
+impl<'a> Tape<'a> {
+    /// A pass over `batch`. Gradients go to `grads`, which the caller has told when the optimiser step begins.
+    pub fn new(
+        ctx: &'a Ctx,
+        params: &'a Params,
+        grads: &'a mut Grads,
+        batch: &'a Batch,
+        draw: Draw,
+        memory: &'a mut TapeMemory,
+    ) -> Self {
+        memory.arena.reset();
+        memory.values.clear();
+        memory.nodes.clear();
+        memory.rows.clear();
+        memory.shared.clear();
+        Tape { ctx, params, grads, batch, draw, memory }
+    }
+
+    /// Runs every recorded op's backward, last to first.
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn backward(&mut self) -> Result<()> {
+        while let Some(node) = self.memory.nodes.pop() {
+            node.backward(self)?;
+        }
+        Ok(())
+    }
+
+    /// Remembers an op for the backward.
+    pub fn record<N: Backward>(&mut self, node: N) {
+        self.memory.nodes.push(node.into());
+    }
+
+    /// A value's elements, (rows, columns).
+    pub fn value(&self, x: Var) -> &[f32] {
+        self.memory.arena.get(self.buf(x))
+    }
+
+    // What follows is for the ops.
+
+    pub(crate) fn buf(&self, x: Var) -> Buf {
+        self.memory.values[x.0 as usize].buf
+    }
+
+    pub(crate) fn rows_cols(&self, x: Var) -> (usize, usize) {
+        let v = &self.memory.values[x.0 as usize];
+        (v.rows, v.cols)
+    }
+
+    /// A new value of unspecified contents.
+    pub(crate) fn new_value(&mut self, rows: usize, cols: usize) -> Result<Var> {
+        let buf = self.new_buf(rows, cols)?;
+        self.memory.values.push(Value { buf, rows, cols, grad: None });
+        Ok(Var(self.memory.values.len() as u32 - 1))
+    }
+
+    /// Memory that is no value: something saved, or a temporary.
+    pub(crate) fn new_buf(&mut self, rows: usize, cols: usize) -> Result<Buf> {
+        self.memory.arena.alloc(longhand_tensor::shape::product2("Tape", rows, cols)?)
+    }
+
+    pub(crate) fn free(&mut self, buf: Buf) {
+        self.memory.arena.free(buf);
+    }
+
+    pub(crate) fn views<const O: usize, const I: usize>(
+        &mut self,
+        outs: [Buf; O],
+        inps: [Buf; I],
+    ) -> ([&mut [f32]; O], [&[f32]; I]) {
+        self.memory.arena.views(outs, inps)
+    }
+
+    /// The arena and the gradients of parameters, borrowed apart.
+    pub(crate) fn arena_and_grads(&mut self) -> (&mut Arena, &mut Grads) {
+        (&mut self.memory.arena, self.grads)
+    }
+
+    /// Keeps the rows of a gather; returns where they lie.
+    pub(crate) fn save_rows(&mut self, rows: &[usize]) -> (usize, usize) {
+        let first = self.memory.rows.len();
+        self.memory.rows.extend_from_slice(rows);
+        (first, self.memory.rows.len())
+    }
+
+    pub(crate) fn arena_and_rows(&mut self, (first, last): (usize, usize)) -> (&mut Arena, &[usize]) {
+        (&mut self.memory.arena, &self.memory.rows[first..last])
+    }
+
+    /// The stream of dropout at a place of the model.
+    pub(crate) fn philox(&self, layer: usize, kind: SiteKind) -> Philox {
+        Philox::new(self.draw.seed, Site::new(layer, kind), self.draw.counter)
+    }
+
+    /// Takes the gradient of `x` to run the op that made it; `None` when nothing that matters read `x`. Give it
+    /// back with `release_grad`.
+    pub(crate) fn take_grad(&mut self, x: Var) -> Option<Buf> {
+        self.memory.values[x.0 as usize].grad.take()
+    }
+
+    /// Ends one value's ownership of a gradient buffer.
+    pub(crate) fn release_grad(&mut self, grad: Buf) {
+        match self.memory.shared.iter().position(|b| *b == grad) {
+            Some(i) => drop(self.memory.shared.swap_remove(i)),
+            None => self.memory.arena.free(grad),
+        }
+    }
+
+    /// Where the next gradient of `x` goes, and whether it overwrites or adds.
+    pub(crate) fn grad_target(&mut self, x: Var) -> Result<(Buf, Accumulate)> {
+        let v = self.memory.values[x.0 as usize];
+        let Some(grad) = v.grad else {
+            let grad = self.memory.arena.alloc(v.buf.len())?;
+            self.memory.values[x.0 as usize].grad = Some(grad);
+            return Ok((grad, Accumulate::Store));
+        };
+        let Some(i) = self.memory.shared.iter().position(|b| *b == grad) else {
+            return Ok((grad, Accumulate::Add));
+        };
+        // Another value owns this buffer too, and must not see what is added here.
+        self.memory.shared.swap_remove(i);
+        let own = self.memory.arena.alloc(v.buf.len())?;
+        let ([to], [from]) = self.memory.arena.views([own], [grad]);
+        to.copy_from_slice(from);
+        self.memory.values[x.0 as usize].grad = Some(own);
+        Ok((own, Accumulate::Add))
+    }
+
+    /// Gives both values the gradient in `grad`: a value without one takes the buffer itself, which both may
+    /// share for a while; a value with one adds. The caller's ownership of `grad` ends.
+    pub(crate) fn give_grad(&mut self, to: [Var; 2], grad: Buf) -> Result<()> {
+        let takers = to.map(|x| self.memory.values[x.0 as usize].grad.is_none());
+        for (x, takes) in to.into_iter().zip(takers) {
+            if !takes {
+                let (own, acc) = self.grad_target(x)?;
+                let ([own], [grad]) = self.memory.arena.views([own], [grad]);
+                longhand_tensor::kernels::residual_backward(self.ctx, own, grad, acc)?;
+            }
+        }
+        for (x, takes) in to.into_iter().zip(takers) {
+            if takes {
+                self.memory.values[x.0 as usize].grad = Some(grad);
+            }
+        }
+        match takers {
+            // Twice the same value: the second copy is added, not shared.
+            [true, true] if to[0] == to[1] => {
+                let own = self.memory.arena.alloc(grad.len())?;
+                let ([own_view], [grad_view]) = self.memory.arena.views([own], [grad]);
+                own_view.copy_from_slice(grad_view);
+                let ctx = self.ctx;
+                longhand_tensor::kernels::residual_backward(ctx, own_view, grad_view, Accumulate::Add)?;
+                self.memory.values[to[0].0 as usize].grad = Some(own);
+                self.memory.arena.free(grad);
+            }
+            [true, true] => self.memory.shared.push(grad),
+            [false, false] => self.release_grad(grad),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Frees a value whose op has run its backward.
+    pub(crate) fn free_value(&mut self, x: Var) {
+        self.memory.arena.free(self.memory.values[x.0 as usize].buf);
+    }
+}
+
+impl Exec for Tape<'_> {
+    type T = Var;
+
+    fn dims(&self, x: Var) -> (usize, usize) {
+        self.rows_cols(x)
+    }
+
+    fn read(&self, x: Var, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend_from_slice(self.value(x));
+    }
+
+    fn embed(&mut self, wte: ParamId, wpe: ParamId) -> Result<Var> {
+        Embed::forward(self, wte, wpe)
+    }
+    fn linear(&mut self, x: Var, op: &LinearOp) -> Result<Var> {
+        Linear::forward(self, x, op)
+    }
+    fn layer_norm(&mut self, x: Var, op: &NormOp) -> Result<Var> {
+        LayerNorm::forward(self, x, op)
+    }
+    fn residual_layer_norm(&mut self, a: Var, b: Var, op: &NormOp) -> Result<(Var, Var)> {
+        ResidualLayerNorm::forward(self, a, b, op)
+    }
+    fn attention(&mut self, qkv: Var, op: &AttentionOp) -> Result<Var> {
+        AttentionNode::forward(self, qkv, op)
+    }
+    fn dropout(&mut self, x: Var, p: f32, layer: usize, kind: SiteKind) -> Result<Var> {
+        if p == 0.0 {
+            return Ok(x);
+        }
+        Dropout::forward(self, x, p, layer, kind)
+    }
+    fn gather_rows(&mut self, x: Var, rows: &[usize]) -> Result<Var> {
+        GatherRows::forward(self, x, rows)
+    }
+    fn logits(&mut self, x: Var, table: ParamId) -> Result<Var> {
+        crate::ops::Logits::forward(self, x, table)
+    }
+    fn linear_cross_entropy(
+        &mut self,
+        x: Var,
+        table: ParamId,
+        targets: &[u32],
+        scale: f32,
+        losses: &mut [f32],
+    ) -> Result<()> {
+        crate::ops::linear_cross_entropy(self, x, table, targets, scale, losses)
+    }
+}

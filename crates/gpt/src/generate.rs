@@ -1,0 +1,87 @@
+//! Generation: a model, packed weights, a KV cache with one slot a sequence, and a sampler.
+//!
+//! A sequence's logits are the same bits alone or beside others, token by token or in one pass, and with the
+//! cache or by recomputing everything.
+
+use crate::error::{Error, Result};
+use crate::model::Gpt;
+use longhand_tensor::Ctx;
+use longhand_tensor::attention::KvCache;
+use longhand_tensor::exec::{Batch, Infer, InferMemory, Weights};
+
+/// Sequences in progress over one model. The model and its weights are shared, by `&`; a session is one's own.
+pub struct Session<'a> {
+    ctx: Ctx,
+    model: &'a Gpt,
+    weights: Weights<'a>,
+    cache: KvCache,
+    memory: InferMemory,
+    batch: Batch,
+    last: Vec<usize>,
+    logits: Vec<f32>,
+}
+
+impl<'a> Session<'a> {
+    /// A session of `slots` sequences of up to the model's context each.
+    /// # Errors
+    /// Out of memory.
+    pub fn new(ctx: &Ctx, model: &'a Gpt, weights: Weights<'a>, slots: usize) -> Result<Self> {
+        let c = model.config();
+        let cache = KvCache::new(c.n_layer, slots, c.n_head, c.head_size(), c.n_positions)?;
+        Ok(Session {
+            ctx: ctx.clone(),
+            model,
+            weights,
+            cache,
+            memory: InferMemory::new()?,
+            batch: Batch::default(),
+            last: Vec::new(),
+            logits: Vec::new(),
+        })
+    }
+
+    /// Tokens that slot `slot` holds.
+    pub fn len(&self, slot: usize) -> usize {
+        self.cache.len(0, slot)
+    }
+
+    /// Whether slot `slot` holds none.
+    pub fn is_empty(&self, slot: usize) -> bool {
+        self.len(slot) == 0
+    }
+
+    /// Keeps the first `len` tokens of a slot and forgets the others.
+    /// # Errors
+    /// A slot out of range.
+    pub fn truncate(&mut self, slot: usize, len: usize) -> Result<()> {
+        Ok(self.cache.truncate(slot, len)?)
+    }
+
+    /// Appends tokens to slots and returns the logits after the last token of each, (inputs, V).
+    /// # Errors
+    /// No tokens for a slot, an id outside the vocabulary, more tokens than the context holds.
+    pub fn feed(&mut self, inputs: &[(usize, &[u32])]) -> Result<&[f32]> {
+        let context = self.model.config().n_positions;
+        self.batch.clear();
+        self.last.clear();
+        for &(slot, tokens) in inputs {
+            let past = self.cache.len(0, slot);
+            if tokens.is_empty() {
+                return Err(Error::Tokenizer { problem: "the prompt is empty: at least one token is needed".into() });
+            }
+            if past + tokens.len() > context {
+                let problem = format!("{} tokens exceed the model's context of {context}", past + tokens.len());
+                return Err(Error::Tokenizer { problem });
+            }
+            self.batch.push(tokens, past, slot);
+            self.last.push(self.batch.rows() - 1);
+        }
+        let mut infer = Infer::new(&self.ctx, self.weights, &self.batch, Some(&mut self.cache), &mut self.memory);
+        let hidden = self.model.forward(&mut infer, |_, _, _| {})?;
+        use longhand_tensor::exec::Exec;
+        let last = infer.gather_rows(hidden, &self.last)?;
+        let logits = infer.logits(last, self.model.head())?;
+        infer.read(logits, &mut self.logits);
+        Ok(&self.logits)
+    }
+}

@@ -1,0 +1,189 @@
+//! Exec: the ops that a model is written in, on copyable handles.
+//!
+//! A model is one function, generic over its executor. Three run it:
+//!
+//! ```text
+//! Infer       here          kernels, packed weights, KV cache; frees as it goes
+//! Tape        autograd      kernels, and what the backward needs
+//! Oracle<A>   crate::oracle the plain loops of `reference`, in f32 or f64, forward and backward
+//! ```
+//!
+//! so that "training equals generation", "the cache equals recomputation" and "gradients equal f64's" are
+//! statements about one function on two executors.
+
+use crate::attention::{Attention, Dropout, Mask, Seq};
+use crate::error::{Error, Result};
+use crate::kernels::gelu::GeluKind;
+use crate::params::ParamId;
+use crate::random::{Philox, SiteKind};
+
+mod infer;
+pub use infer::{Infer, InferMemory, PackedParams, Weights};
+
+/// A target that costs nothing and teaches nothing.
+pub const IGNORE: u32 = u32::MAX;
+
+/// Sequences of any lengths, one after the other: what one forward pass reads.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    tokens: Vec<u32>,
+    positions: Vec<u32>,
+    seqs: Vec<Seq>,
+    slots: Vec<usize>,
+}
+
+impl Batch {
+    /// No sequences; keeps its memory.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.seqs.clear();
+        self.slots.clear();
+    }
+
+    /// Appends a sequence's tokens, of which `past` earlier ones stand in the KV cache at `slot`. Without a
+    /// cache `past` is 0 and `slot` counts for nothing.
+    pub fn push(&mut self, tokens: &[u32], past: usize, slot: usize) {
+        self.tokens.extend_from_slice(tokens);
+        self.positions.extend((past..past + tokens.len()).map(|p| p as u32));
+        self.seqs.push(Seq { queries: tokens.len(), keys: past + tokens.len() });
+        self.slots.push(slot);
+    }
+
+    /// Token ids of all sequences, (R).
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+    /// Each token's place in its sequence, (R).
+    pub fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+    /// Queries and keys of each sequence, (B).
+    pub fn seqs(&self) -> &[Seq] {
+        &self.seqs
+    }
+    /// The KV cache's slot of each sequence, (B).
+    pub fn slots(&self) -> &[usize] {
+        &self.slots
+    }
+    /// R, the number of tokens.
+    pub fn rows(&self) -> usize {
+        self.tokens.len()
+    }
+}
+
+/// What an attention op needs beside its input.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionOp {
+    /// The layer, which names the KV cache's part and the dropout's site.
+    pub layer: usize,
+    /// NH.
+    pub heads: usize,
+    /// Which keys a query sees.
+    pub mask: Mask,
+    /// Probability of dropping an attention weight, 0 outside training.
+    pub dropout: f32,
+    /// The longest sequence, which numbers the dropout's elements.
+    pub context: usize,
+}
+
+impl AttentionOp {
+    /// The op on rows of `qkv_cols` = 3·NH·HS, with dropout from `rng` in training.
+    /// # Errors
+    /// `ShapeMismatch` when the columns are not three times the heads.
+    pub fn attention<'r>(&self, qkv_cols: usize, rng: Option<&'r Philox>) -> Result<Attention<'r>> {
+        let heads = self.heads;
+        if heads == 0 || qkv_cols == 0 || !qkv_cols.is_multiple_of(3 * heads) {
+            let expected = qkv_cols / (3 * heads).max(1) * 3 * heads;
+            let what = "columns of qkv, 3·NH·HS";
+            return Err(Error::ShapeMismatch { op: "attention", what, expected, got: qkv_cols });
+        }
+        let head_size = qkv_cols / (3 * heads);
+        let (p, context) = (self.dropout, self.context);
+        let dropout = rng.filter(|_| p > 0.0).map(|rng| Dropout { p, rng, context, first_sequence: 0 });
+        let scale = 1.0 / (head_size as f32).sqrt();
+        Ok(Attention { heads, head_size, mask: self.mask, dropout, scale })
+    }
+}
+
+/// A layer norm's parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct NormOp {
+    /// γ, (C).
+    pub weight: ParamId,
+    /// β, (C).
+    pub bias: ParamId,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// A linear layer's parameters and what follows it.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearOp {
+    /// (in, out).
+    pub weight: ParamId,
+    /// (out).
+    pub bias: Option<ParamId>,
+    /// An activation on the way out.
+    pub gelu: Option<GeluKind>,
+}
+
+/// An executor of a model's ops. Handles `T` name (rows, columns) matrices that the executor owns.
+///
+/// Every op returns a new handle and leaves its inputs as they are. Errors are those of the kernels: shapes and
+/// ids are checked there.
+pub trait Exec: Sized {
+    /// A matrix of activations.
+    type T: Copy;
+
+    /// (rows, columns) of a handle.
+    fn dims(&self, x: Self::T) -> (usize, usize);
+
+    /// A handle's values, (rows, columns) row-major, as f32.
+    fn read(&self, x: Self::T, out: &mut Vec<f32>);
+
+    /// out[r] = wte[token r] + wpe[position r] of the batch that the executor was made for. (R, C)
+    fn embed(&mut self, wte: ParamId, wpe: ParamId) -> Result<Self::T>;
+
+    /// out = gelu?(x·W + b). (R, in) → (R, out)
+    fn linear(&mut self, x: Self::T, op: &LinearOp) -> Result<Self::T>;
+
+    /// Row-wise layer norm. (R, C)
+    fn layer_norm(&mut self, x: Self::T, op: &NormOp) -> Result<Self::T>;
+
+    /// (a + b, layer_norm(a + b)) in one pass. (R, C)
+    fn residual_layer_norm(&mut self, a: Self::T, b: Self::T, op: &NormOp) -> Result<(Self::T, Self::T)>;
+
+    /// Self-attention within each sequence of the batch. (R, 3C) rows of q, k, v → (R, C)
+    fn attention(&mut self, qkv: Self::T, op: &AttentionOp) -> Result<Self::T>;
+
+    /// x with each element dropped with probability p and the rest scaled by 1/(1 − p), in training; else x.
+    fn dropout(&mut self, x: Self::T, p: f32, layer: usize, kind: SiteKind) -> Result<Self::T>;
+
+    /// Rows of x in the order given. (R, C) → (rows.len(), C)
+    fn gather_rows(&mut self, x: Self::T, rows: &[usize]) -> Result<Self::T>;
+
+    /// x · tableᵀ, the logits of every row. (R, C) → (R, V)
+    fn logits(&mut self, x: Self::T, table: ParamId) -> Result<Self::T>;
+
+    /// losses[r] = −log softmax(x·tableᵀ)[targets r] in nats, 0 where the target is `IGNORE`; the logits are
+    /// never whole in memory. In training, gradients of scale · Σ losses follow. (R, C), (R) → (R)
+    fn linear_cross_entropy(
+        &mut self,
+        x: Self::T,
+        table: ParamId,
+        targets: &[u32],
+        scale: f32,
+        losses: &mut [f32],
+    ) -> Result<()>;
+
+    /// Runs `f` on `own`, then releases `own` and everything made within, except what `f` returns. An executor
+    /// that keeps values for a backward releases nothing.
+    fn scope<const I: usize, const O: usize>(
+        &mut self,
+        own: [Self::T; I],
+        f: impl FnOnce(&mut Self, [Self::T; I]) -> Result<[Self::T; O]>,
+    ) -> Result<[Self::T; O]> {
+        f(self, own)
+    }
+}

@@ -1,5 +1,6 @@
 //! GPT models on hand-written CPU kernels.
 #![deny(unsafe_code)]
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
@@ -12,6 +13,8 @@ pub mod model;
 pub mod ngram;
 #[cfg(feature = "train")]
 pub mod optim;
+pub mod run_dir;
+pub mod safetensors_io;
 pub mod sampling;
 pub mod tokenizer;
 #[cfg(feature = "train")]

@@ -12,6 +12,7 @@ pub(super) fn char_of(byte: u8) -> char {
 }
 
 /// The byte of a character, if it is one of the alphabet.
+#[cfg(any(test, feature = "text"))]
 pub(super) fn byte_of(c: char) -> Option<u8> {
     match u8::try_from(c as u32) {
         Ok(byte) => Some(byte).filter(|&b| printable(b)),
@@ -23,6 +24,7 @@ pub(super) fn byte_of(c: char) -> Option<u8> {
 }
 
 /// The bytes that a token of this alphabet stands for; characters outside of it stand for themselves.
+#[cfg(any(test, feature = "text"))]
 pub(super) fn bytes_of(token: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(token.len());
     for c in token.chars() {

@@ -1,0 +1,418 @@
+//! Checkpoints that survive kill −9, a full disk and a flipped bit.
+//!
+//! A checkpoint is a folder `step-N` of safetensors and JSON files. It is written as `step-N.tmp`: every file, each
+//! flushed, then `manifest.json` with the size and checksum of each, then the folder is flushed, renamed to `step-N`,
+//! and its parent flushed. So a folder without `.tmp` is complete, and what the disk does to it later is found by the
+//! checksums (see [`crate::hash`]). The last two stay; nothing is removed before its successor is on the disk.
+//!
+//! ```text
+//! step-200/model.safetensors      weights: also what transformers opens, with config.json beside them
+//! step-200/optimizer.safetensors  first and second moments
+//! step-200/config.json            the model
+//! step-200/trainer.json           whatever the trainer needs to go on
+//! step-200/manifest.json          step, seed, arithmetic, rounding class, sizes and checksums, its own checksum
+//! ```
+
+use crate::error::{Error, Result};
+use crate::fs::{sync_folder, write_atomic};
+use crate::hash::Hasher;
+use crate::json;
+use crate::mmap;
+use crate::safetensors_io::{self, NamedTensor, NonFinite, Tensor};
+use serde_json::{Map, Value, json};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+const MODEL: &str = "model.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const CONFIG: &str = "config.json";
+const TRAINER: &str = "trainer.json";
+const MANIFEST: &str = "manifest.json";
+/// manifest.json names the checksum of `hash.rs` so.
+const ALGORITHM: &str = "fnv1a-64-words";
+
+/// What a checkpoint holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// The weights, under the names that transformers uses.
+    pub model: &'a [NamedTensor<'a>],
+    /// The optimizer's moments.
+    pub optimizer: &'a [NamedTensor<'a>],
+    /// config.json's object.
+    pub config: &'a Value,
+    /// The trainer's state: step-dependent things that no tensor holds.
+    pub trainer: &'a Value,
+    /// The run's seed; every random number of the run follows from it and the step.
+    pub seed: u64,
+    /// Whether the arithmetic fuses multiply and add (`Isa::fused`): a run goes on bitwise only within its class.
+    pub fused: bool,
+    /// More files, by plain name: a tokenizer's, for one.
+    pub files: &'a [(&'a str, &'a [u8])],
+}
+
+/// A checkpoint, checked and copied into memory.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its folder.
+    pub path: PathBuf,
+    /// The optimizer steps done.
+    pub step: u64,
+    /// The weights, in the order they were saved.
+    pub model: Vec<Tensor>,
+    /// The optimizer's moments.
+    pub optimizer: Vec<Tensor>,
+    /// config.json's object.
+    pub config: Value,
+    /// The trainer's state.
+    pub trainer: Value,
+    /// The run's seed.
+    pub seed: u64,
+    /// The rounding class that it was computed in: `Isa::fused`.
+    pub fused: bool,
+    /// Newer folders that could not be used: their names and why, one line each.
+    pub skipped: Vec<String>,
+}
+
+/// Saves a checkpoint as `folder/step-N` and removes all older ones but the newest of them. Returns its path.
+///
+/// On an error nothing that was there is gone. Cost: the files are written and flushed once.
+///
+/// # Errors
+/// `NonFinite` naming the first tensor with a NaN or an infinite number; `Io`; `BadFile` for an extra file's name.
+pub fn save(folder: impl AsRef<Path>, step: u64, contents: &Contents<'_>) -> Result<PathBuf> {
+    let folder = folder.as_ref();
+    let bad = |t: &&NamedTensor<'_>| t.data.iter().any(|x| !x.is_finite());
+    if let Some(t) = contents.model.iter().chain(contents.optimizer).find(bad) {
+        return Err(Error::NonFinite { step, batch: 0, tensor: t.name.to_string() });
+    }
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let done = folder.join(format!("step-{step}"));
+    let tmp = folder.join(format!("step-{step}.tmp"));
+    remove(&tmp)?;
+    let saved = write_folder(&tmp, step, contents).and_then(|()| publish(&tmp, &done));
+    if saved.is_err() {
+        let _ = fs::remove_dir_all(&tmp);
+    }
+    saved?;
+    sync_folder(folder)?;
+    // The new one is safe; what cannot be removed now is removed after the next.
+    let _ = prune(folder, step);
+    Ok(done)
+}
+
+/// Puts the finished folder in place; one that is there already is set aside until then.
+fn publish(tmp: &Path, done: &Path) -> Result<()> {
+    let old = done.with_file_name(format!("{}.old", done.file_name().unwrap_or_default().to_string_lossy()));
+    if done.exists() {
+        remove(&old)?;
+        fs::rename(done, &old).map_err(Error::io(done))?;
+    }
+    fs::rename(tmp, done).map_err(Error::io(done))?;
+    let _ = fs::remove_dir_all(&old);
+    Ok(())
+}
+
+/// Removes a folder of an earlier attempt, if there is one.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::Io { path: path.into(), source: e }),
+        _ => Ok(()),
+    }
+}
+
+fn write_folder(tmp: &Path, step: u64, contents: &Contents<'_>) -> Result<()> {
+    fs::create_dir(tmp).map_err(Error::io(tmp))?;
+    let mut files = Map::new();
+    let mut put = |name: &str, body: &dyn Fn(&mut dyn Write) -> io::Result<()>| -> Result<()> {
+        let plain =
+            !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != ".." && name != "." && name != MANIFEST;
+        if !plain || files.contains_key(name) {
+            return Err(Error::bad_file(tmp, "file name", name, "must be a plain name of its own"));
+        }
+        let path = tmp.join(name);
+        let (size, sum) = write_file(&path, body).map_err(Error::io(&path))?;
+        files.insert(name.to_string(), json!({"size": size, "checksum": format!("{sum:016x}")}));
+        Ok(())
+    };
+    put(MODEL, &|out| safetensors_io::write(out, contents.model))?;
+    put(OPTIMIZER, &|out| safetensors_io::write(out, contents.optimizer))?;
+    put(CONFIG, &|out| writeln!(out, "{:#}", contents.config))?;
+    put(TRAINER, &|out| writeln!(out, "{:#}", contents.trainer))?;
+    for (name, bytes) in contents.files {
+        put(name, &|out| out.write_all(bytes))?;
+    }
+    let manifest = json!({
+        "format": "longhand-checkpoint", "version": 1, "step": step, "seed": contents.seed, "arithmetic": "f32",
+        "rounding_class": if contents.fused { "F" } else { "U" }, "checksum_algorithm": ALGORITHM, "files": files,
+    });
+    let path = tmp.join(MANIFEST);
+    let text = sealed(manifest);
+    write_file(&path, &|out| out.write_all(text.as_bytes())).map_err(Error::io(&path))?;
+    sync_folder(tmp)
+}
+
+/// Writes and flushes a new file; its size and checksum.
+fn write_file(path: &Path, body: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<(u64, u64)> {
+    let mut out =
+        Summing { file: BufWriter::with_capacity(1 << 20, File::create_new(path)?), hash: Hasher::new(), size: 0 };
+    body(&mut out)?;
+    out.file.flush()?;
+    out.file.get_ref().sync_all()?;
+    Ok((out.size, out.hash.finish()))
+}
+
+/// A file that sums what is written to it.
+struct Summing {
+    file: BufWriter<File>,
+    hash: Hasher,
+    size: u64,
+}
+
+impl Write for Summing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.hash.bytes(&bytes[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// manifest.json's text: the object with the checksum of itself.
+fn sealed(mut manifest: Value) -> String {
+    let mut hash = Hasher::new();
+    hash.bytes(manifest.to_string().as_bytes());
+    manifest["checksum"] = format!("{:016x}", hash.finish()).into();
+    format!("{manifest:#}\n")
+}
+
+/// Reads one checkpoint folder: manifest, then every file's size and checksum, then the tensors.
+///
+/// Files are mapped while they are copied. Memory: what the tensors take.
+///
+/// # Errors
+/// `Io`, or `BadFile` naming the file, the field, its value and what it must be.
+pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
+    read_folder(path.as_ref(), true)
+}
+
+/// Checks a checkpoint folder, and copies its tensors where they are wanted.
+fn read_folder(folder: &Path, tensors: bool) -> Result<Loaded> {
+    let path = folder.join(MANIFEST);
+    let text = crate::fs::read_limited(&path, 1 << 20)?;
+    let manifest = json::parse(&text, &path)?;
+    let mut unsealed = manifest.clone();
+    if let Some(object) = unsealed.as_object_mut() {
+        object.remove("checksum");
+    }
+    let bad = |field: &str, limit: &str| Error::bad_file(&path, field, json::shown(json::get(&manifest, field)), limit);
+    if json::get(&manifest, "format") != "longhand-checkpoint" {
+        return Err(bad("format", "is not the manifest of a checkpoint"));
+    }
+    if json::get(&manifest, "version") != 1 {
+        return Err(bad("version", "must be 1"));
+    }
+    // Comparing whole texts finds even a changed blank.
+    if sealed(unsealed).as_bytes() != text {
+        return Err(bad("checksum", "does not fit the manifest: it was changed after it was written"));
+    }
+    if json::get(&manifest, "checksum_algorithm") != ALGORITHM {
+        return Err(bad("checksum_algorithm", &format!("must be {ALGORITHM}")));
+    }
+    if json::get(&manifest, "arithmetic") != "f32" {
+        return Err(bad("arithmetic", "must be f32"));
+    }
+    let number = |field: &str| json::get(&manifest, field).as_u64().ok_or_else(|| bad(field, "must be a whole number"));
+    let (step, seed) = (number("step")?, number("seed")?);
+    let fused = match json::get(&manifest, "rounding_class").as_str() {
+        Some("F") => true,
+        Some("U") => false,
+        _ => return Err(bad("rounding_class", "must be F or U")),
+    };
+    let Some(files) = json::get(&manifest, "files").as_object() else {
+        return Err(bad("files", "must be an object"));
+    };
+    let mut loaded = Loaded {
+        path: folder.to_path_buf(),
+        step,
+        model: Vec::new(),
+        optimizer: Vec::new(),
+        config: Value::Null,
+        trainer: Value::Null,
+        seed,
+        fused,
+        skipped: Vec::new(),
+    };
+    for name in [MODEL, OPTIMIZER, CONFIG, TRAINER] {
+        if !files.contains_key(name) {
+            return Err(bad("files", &format!("must have {name}")));
+        }
+    }
+    for (name, entry) in files {
+        if name.contains(['/', '\\']) || name == ".." {
+            return Err(Error::bad_file(&path, "files", name, "must be a plain name"));
+        }
+        let file = folder.join(name);
+        let map = mmap::map(&file, None)?;
+        let size = json::get(entry, "size");
+        if size.as_u64() != Some(map.len() as u64) {
+            let limit = format!("must be {} as in {MANIFEST}", json::shown(size));
+            return Err(Error::bad_file(&file, "size", format!("{} bytes", map.len()), limit));
+        }
+        let mut hash = Hasher::new();
+        hash.bytes(&map);
+        let (sum, expected) = (format!("{:016x}", hash.finish()), json::get(entry, "checksum"));
+        if expected != &Value::from(sum.as_str()) {
+            let limit = format!("must be {} as in {MANIFEST}", json::shown(expected));
+            return Err(Error::bad_file(&file, "checksum", sum, limit));
+        }
+        match name.as_str() {
+            MODEL | OPTIMIZER if !tensors => (),
+            MODEL => loaded.model = safetensors_io::read_bytes(&map, &file, NonFinite::Refuse)?,
+            OPTIMIZER => loaded.optimizer = safetensors_io::read_bytes(&map, &file, NonFinite::Refuse)?,
+            CONFIG => loaded.config = json::parse(&map, &file)?,
+            TRAINER => loaded.trainer = json::parse(&map, &file)?,
+            _ => (),
+        }
+    }
+    Ok(loaded)
+}
+
+/// Reads the newest checkpoint of a folder that is whole; [`Loaded::skipped`] says which were not, and why.
+///
+/// # Errors
+/// `Checkpoint` when there is none, with the reason for each that was tried; `Io` for the folder itself.
+pub fn load_newest(folder: impl AsRef<Path>) -> Result<Loaded> {
+    let folder = folder.as_ref();
+    let mut skipped = Vec::new();
+    for found in list(folder)? {
+        if found.state == State::Unfinished {
+            skipped.push(format!("{}: was never finished", shown_name(&found.path)));
+            continue;
+        }
+        match load(&found.path) {
+            Ok(loaded) if loaded.step == found.step => return Ok(Loaded { skipped, ..loaded }),
+            Ok(loaded) => skipped.push(format!("{}: holds step {}", shown_name(&found.path), loaded.step)),
+            Err(e) => skipped.push(e.to_string()),
+        }
+    }
+    let problem = if skipped.is_empty() {
+        "no checkpoint here".to_string()
+    } else {
+        format!("no whole checkpoint here: {}", skipped.join("; "))
+    };
+    Err(Error::Checkpoint { path: folder.to_path_buf(), problem })
+}
+
+/// The steps of a folder's finished checkpoints, the newest first; their contents are not looked at.
+///
+/// # Errors
+/// `Io`.
+pub fn steps(folder: impl AsRef<Path>) -> Result<Vec<u64>> {
+    let found = list(folder.as_ref())?;
+    Ok(found.iter().filter(|f| f.state == State::Finished).map(|f| f.step).collect())
+}
+
+fn shown_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// `step-N`.
+    Finished,
+    /// `step-N.old`: set aside, and its successor not in place.
+    Old,
+    /// `step-N.tmp`.
+    Unfinished,
+}
+
+struct Found {
+    path: PathBuf,
+    step: u64,
+    state: State,
+}
+
+/// The checkpoints of a folder, the newest first.
+fn list(folder: &Path) -> Result<Vec<Found>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        let name = shown_name(&path);
+        let Some(rest) = name.strip_prefix("step-") else { continue };
+        let (digits, state) = match rest.split_once('.') {
+            None => (rest, State::Finished),
+            Some((digits, "old")) => (digits, State::Old),
+            Some((digits, "tmp")) => (digits, State::Unfinished),
+            Some(_) => continue,
+        };
+        if let Ok(step) = digits.parse::<u64>()
+            && step.to_string() == digits
+        {
+            all.push(Found { path, step, state });
+        }
+    }
+    all.sort_by_key(|f| (std::cmp::Reverse(f.step), f.state));
+    Ok(all)
+}
+
+/// After step `newest` is in place: keeps it and the newest finished one before it, removes what is older and what
+/// was never finished.
+fn prune(folder: &Path, newest: u64) -> Result<()> {
+    let mut kept = 0;
+    for found in list(folder)? {
+        let keep = match found.state {
+            State::Unfinished => false,
+            State::Old => found.step != newest,
+            // One that cannot be read does not count as the one before.
+            State::Finished if found.step < newest && kept == 0 => read_folder(&found.path, false).is_ok(),
+            State::Finished => found.step >= newest,
+        };
+        kept += (keep && found.step < newest) as u32;
+        if !keep {
+            fs::remove_dir_all(&found.path).map_err(Error::io(&found.path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds out before the first step whether `bytes` (at most 256 MiB are tried) can be written in a folder.
+///
+/// # Errors
+/// `Io` or `Folder` saying why not: no folder, read-only, no space.
+pub fn probe(folder: impl AsRef<Path>, bytes: u64) -> Result<()> {
+    let folder = folder.as_ref();
+    if let Ok(meta) = fs::metadata(folder)
+        && !meta.is_dir()
+    {
+        let problem = if meta.is_file() { "is a file, not a folder" } else { "is a pipe or a device, not a folder" };
+        return Err(Error::Folder { path: folder.into(), problem: problem.into() });
+    }
+    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    let path = folder.join(format!(".probe-{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = File::create(&path)?;
+        // Zeros are written, not only asked for: a file's length alone takes no space.
+        let zeros = vec![0; 1 << 20];
+        let mut left = bytes.min(256 << 20);
+        while left > 0 {
+            let n = left.min(zeros.len() as u64);
+            file.write_all(&zeros[..n as usize])?;
+            left -= n;
+        }
+        file.sync_all()
+    })();
+    let _ = fs::remove_file(&path);
+    written.map_err(Error::io(folder))?;
+    // Renames must work too.
+    let path = folder.join(".probe");
+    write_atomic(&path, b"")?;
+    fs::remove_file(&path).map_err(Error::io(&path))
+}
+
+#[cfg(test)]
+mod tests;

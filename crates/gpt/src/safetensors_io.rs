@@ -1,0 +1,362 @@
+//! Tensors in safetensors files: written in order, and read with every check that the format allows.
+//!
+//! The safetensors crate parses; it accepts more than it should (the last of two equal names wins) and its limits
+//! are wide, so the header is walked here first, with limits, and without building what is going to be refused.
+
+mod header;
+mod write;
+
+pub use header::{MAX_HEADER, MAX_TENSORS};
+pub use write::{NamedTensor, write};
+
+use crate::error::{Error, Result, shortened};
+use crate::mmap;
+use header::Entry;
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A tensor that owns its numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name in the file.
+    pub name: String,
+    /// Its dims; their product is `data.len()`.
+    pub shape: Vec<usize>,
+    /// Row-major.
+    pub data: Vec<f32>,
+}
+
+/// Whether NaN and infinite numbers are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NonFinite {
+    /// They are refused with tensor and element.
+    Refuse,
+    /// They are read as they are.
+    Allow,
+}
+
+/// Reads a file: every tensor of f32, f16 or bf16 as f32, in the order of the file.
+///
+/// The file is mapped only while its numbers are copied, and its length is checked again at the end.
+///
+/// # Errors
+/// `Io`, `BadFile` naming the part, its value and its limit, or `Memory`.
+pub fn read(path: impl AsRef<Path>, non_finite: NonFinite) -> Result<Vec<Tensor>> {
+    let path = path.as_ref();
+    let map = mmap::map(path, None)?;
+    let tensors = read_bytes(&map, path, non_finite)?;
+    let now = crate::fs::regular_file_len(path)?;
+    if now != map.len() as u64 {
+        let limit = format!("was {} bytes before: the file changed while it was read", map.len());
+        return Err(Error::bad_file(path, "size", format!("{now} bytes"), limit));
+    }
+    Ok(tensors)
+}
+
+/// Reads the bytes of a whole file; `path` is for the errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(file: &[u8], path: &Path, non_finite: NonFinite) -> Result<Vec<Tensor>> {
+    let (entries, data) = header::parse(file, path)?;
+    let theirs = SafeTensors::deserialize(file).map_err(|e| Error::bad_file(path, "header", "", e.to_string()))?;
+    if theirs.len() != entries.len() {
+        let limit = format!("must be {}", entries.len());
+        return Err(Error::bad_file(path, "number of tensors", theirs.len(), limit));
+    }
+    entries.into_iter().map(|entry| convert(entry, data, path, non_finite)).collect()
+}
+
+/// Copies the numbers of one tensor.
+fn convert(entry: Entry, data: &[u8], path: &Path, non_finite: NonFinite) -> Result<Tensor> {
+    let field = || format!("tensor {}", shortened(&entry.name));
+    let bytes = &data[entry.begin..entry.end];
+    let widen: fn(&[u8]) -> f32 = match entry.dtype {
+        "F32" => |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        "BF16" => |b| f32::from_bits((u16::from_le_bytes([b[0], b[1]]) as u32) << 16),
+        "F16" => |b| f16_to_f32(u16::from_le_bytes([b[0], b[1]])),
+        other => return Err(Error::bad_file(path, field(), other, "must be F32, F16 or BF16")),
+    };
+    let width = if entry.dtype == "F32" { 4 } else { 2 };
+    let count = bytes.len() / width;
+    let mut numbers = Vec::new();
+    numbers.try_reserve_exact(count).map_err(|_| Error::Memory {
+        what: field(),
+        needed: 4 * count as u64,
+        available: 0,
+    })?;
+    numbers.extend(bytes.chunks_exact(width).map(widen));
+    if non_finite == NonFinite::Refuse
+        && let Some(at) = numbers.iter().position(|x| !x.is_finite())
+    {
+        return Err(Error::bad_file(path, format!("{}, element {at}", field()), numbers[at], "must be finite"));
+    }
+    Ok(Tensor { name: entry.name, shape: entry.shape, data: numbers })
+}
+
+/// The value of an IEEE half.
+fn f16_to_f32(half: u16) -> f32 {
+    let sign = (half as u32 & 0x8000) << 16;
+    let exponent = (half as u32 >> 10) & 31;
+    let fraction = half as u32 & 0x3FF;
+    match exponent {
+        // A subnormal is fraction · 2⁻²⁴, exact in f32.
+        0 => f32::from_bits(sign | (fraction as f32 * (1.0 / 16_777_216.0)).to_bits()),
+        31 => f32::from_bits(sign | 0x7F80_0000 | fraction << 13),
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+/// Checks that `tensors` are exactly those of `expected` (names and shapes).
+///
+/// # Errors
+/// `Tensors` listing all that are missing, unknown or of another shape.
+pub fn check_names(path: &Path, tensors: &[Tensor], expected: &[(String, Vec<usize>)]) -> Result<()> {
+    let mut found: BTreeMap<&str, &Tensor> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+    let mut problems = Vec::new();
+    for (name, shape) in expected {
+        match found.remove(name.as_str()) {
+            None => problems.push(format!("missing {name} {shape:?}")),
+            Some(t) if t.shape != *shape => {
+                let reversed = shape.len() == 2 && t.shape.iter().rev().eq(shape);
+                let hint = if reversed { " (transposed)" } else { "" };
+                problems.push(format!("{name} is {:?}, must be {shape:?}{hint}", t.shape));
+            }
+            Some(_) => (),
+        }
+    }
+    problems.extend(found.values().map(|t| format!("unknown {} {:?}", shortened(&t.name), t.shape)));
+    if problems.is_empty() { Ok(()) } else { Err(Error::Tensors { path: path.to_path_buf(), problems }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of this header and these data bytes.
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    }
+
+    fn line(bytes: &[u8]) -> String {
+        let line = read_bytes(bytes, Path::new("m"), NonFinite::Refuse).unwrap_err().to_string();
+        assert!(line.len() < 400, "{line}");
+        line.strip_prefix("m: ").unwrap().to_string()
+    }
+
+    fn small() -> Vec<u8> {
+        let mut out = Vec::new();
+        let a = NamedTensor { name: "a", shape: &[2, 3], data: &[1.0, -0.0, 3.5, f32::MIN_POSITIVE, 1e30, -7.0] };
+        let tensors =
+            [a, NamedTensor { name: "b", shape: &[], data: &[9.0] }, NamedTensor { name: "c", shape: &[0], data: &[] }];
+        write(&mut out, &tensors).unwrap();
+        out
+    }
+
+    #[test]
+    fn written_files_come_back() {
+        let bytes = small();
+        let tensors = read_bytes(&bytes, Path::new("m"), NonFinite::Refuse).unwrap();
+        assert_eq!(tensors.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(
+            (tensors[0].shape.as_slice(), tensors[1].shape.len(), tensors[2].shape.as_slice()),
+            (&[2, 3][..], 0, &[0][..])
+        );
+        assert_eq!(tensors[0].data[1].to_bits(), (-0.0f32).to_bits());
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        assert_eq!(header % 8, 0);
+        let theirs = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(theirs.tensor("a").unwrap().shape(), [2, 3]);
+        let (_, meta) = SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(meta.metadata().as_ref().unwrap()["format"], "pt");
+    }
+
+    #[test]
+    fn every_cut_and_every_addition_is_found() {
+        let bytes = small();
+        for len in 0..bytes.len() {
+            assert!(read_bytes(&bytes[..len], Path::new("m"), NonFinite::Refuse).is_err(), "{len}");
+        }
+        assert_eq!(line(&[&bytes[..], &[0]].concat()), "size: 1 bytes follow the last tensor");
+    }
+
+    #[test]
+    fn flipped_bits_never_panic() {
+        let bytes = small();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let _ = read_bytes(&bad, Path::new("m"), NonFinite::Refuse);
+        }
+    }
+
+    #[test]
+    fn malformed_files_have_their_line() {
+        let one = |info: &str, data: usize| line(&file(&format!(r#"{{"a":{{{info}}}}}"#), data));
+        let f32s = |shape: &str, offsets: &str, data: usize| {
+            one(&format!(r#""dtype":"F32","shape":{shape},"data_offsets":{offsets}"#), data)
+        };
+        let two = |a: &str, b: &str, data: usize| {
+            let info = |n: &str, o: &str| format!(r#""{n}":{{"dtype":"F32","shape":[1],"data_offsets":{o}}}"#);
+            line(&file(&format!("{{{},{}}}", info("a", a), info("b", b)), data))
+        };
+        let raw = |len: u64, rest: &[u8]| line(&[&len.to_le_bytes()[..], rest].concat());
+        let limit = "must be from 2 to 16777216, within the file";
+
+        let mut wrong = Vec::new();
+        let mut count = 0;
+        let mut same = |got: String, expected: &str| {
+            count += 1;
+            if got != expected {
+                wrong.push((got, expected.to_string()));
+            }
+        };
+        same(line(b""), "size = 0 bytes: must be at least 8, the length of the header");
+        same(line(b"1234567"), "size = 7 bytes: must be at least 8, the length of the header");
+        same(raw(0, b"{}"), &format!("header length = 0: {limit}"));
+        same(raw(1, b"{}"), &format!("header length = 1: {limit}"));
+        same(raw(3, b"{}"), &format!("header length = 3: {limit}"));
+        same(raw(u64::MAX, b"{}"), &format!("header length = 18446744073709551615: {limit}"));
+        same(raw(u64::MAX - 7, b"{}"), &format!("header length = 18446744073709551608: {limit}"));
+        same(raw(100_000_001, b"{}"), &format!("header length = 100000001: {limit}"));
+        same(raw(16_777_217, &vec![b' '; 16_777_300]), &format!("header length = 16777217: {limit}"));
+        same(raw(2, b"[]"), "header: must begin with {");
+        same(raw(3, b" {}"), "header: must begin with {");
+        same(raw(4, b"{\"\xFF\""), "header, byte 2: is not UTF-8");
+        same(raw(5, b"{\"a\":"), "header, column 5: EOF while parsing a value");
+        same(raw(4, b"{}{}"), "header, column 3: trailing characters");
+        same(raw(4, b"{} \0"), "header, column 4: trailing characters");
+        let deep = format!("{{\"a\":{}", "[".repeat(1000));
+        same(line(&file(&deep, 0)), "header, column 5: invalid type: sequence, expected dtype, shape and data_offsets");
+        let deep = format!(r#"{{"__metadata__":{{"a":{}"#, "[".repeat(1000));
+        same(line(&file(&deep, 0)), "header, column 21: invalid type: sequence, expected a string");
+        same(
+            line(&file(r#"{"__metadata__":{"a":1}}"#, 0)),
+            "header, column 22: invalid type: integer `1`, expected a string",
+        );
+        same(
+            line(&file(r#"{"__metadata__":{},"__metadata__":{}}"#, 0)),
+            "header, column 37: __metadata__ stands twice",
+        );
+        same(line(&file(r#"{"__metadata__":{"a":"","a":""}}"#, 0)), "header, column 31: the key \"a\" stands twice");
+        let info = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        same(line(&file(&format!(r#"{{"a":{info},"a":{info}}}"#), 4)), "header, column 107: the tensor a stands twice");
+        same(f32s("[1]", "[4,0]", 4), "tensor a, data_offsets = [4, 0]: must not end before they begin");
+        same(f32s("[1]", "[0,8]", 4), "tensor a, data_offsets = [0, 8]: must end within the 4 bytes of data");
+        same(
+            f32s("[1]", "[18446744073709551612,18446744073709551615]", 4),
+            "tensor a, data_offsets = [18446744073709551612, 18446744073709551615]: must end within the 4 bytes of data",
+        );
+        same(f32s("[1]", "[-4,0]", 4), "header, column 50: invalid value: integer `-4`, expected u64");
+        same(f32s("[1]", "[0,4.0]", 4), "header, column 53: invalid type: floating point `4.0`, expected u64");
+        same(f32s("[1]", "[0]", 4), "header, column 50: data_offsets must be two numbers");
+        same(f32s("[1]", "[0,4,4]", 4), "header, column 54: data_offsets must be two numbers");
+        same(f32s("[1]", "[4,8]", 8), "tensor a, data_offsets = [4, 8]: leave a gap: must begin at 0");
+        same(two("[0,4]", "[8,12]", 12), "tensor b, data_offsets = [8, 12]: leave a gap: must begin at 4");
+        same(two("[0,4]", "[0,4]", 4), "tensor b, data_offsets = [0, 4]: overlap another tensor: must begin at 4");
+        same(f32s("[2]", "[0,4]", 4), "tensor a, shape = [2] of F32: needs 8 bytes, data_offsets give 4");
+        same(
+            f32s("[4294967296,4294967296]", "[0,4]", 4),
+            "tensor a, shape = [4294967296, 4294967296] of F32: has more elements than can be addressed",
+        );
+        same(
+            f32s("[9223372036854775807]", "[0,4]", 4),
+            "tensor a, shape = [9223372036854775807] of F32: has more elements than can be addressed",
+        );
+        same(f32s("[0,4]", "[0,4]", 4), "tensor a, shape = [0, 4] of F32: needs 0 bytes, data_offsets give 4");
+        let dims = format!("[{}1]", "1,".repeat(1_000_000));
+        same(f32s(&dims, "[0,4]", 4), "header, column 2000031: the tensor a has more than 8 dims");
+        same(f32s("[-1]", "[0,4]", 4), "header, column 31: invalid value: integer `-1`, expected usize");
+        same(f32s("\"x\"", "[0,4]", 4), "header, column 31: invalid type: string \"x\", expected dims");
+        same(one(r#""shape":[1],"data_offsets":[0,4]"#, 4), "header, column 39: the tensor a has no dtype");
+        same(one(r#""dtype":"F32","data_offsets":[0,4]"#, 4), "header, column 41: the tensor a has no shape");
+        same(one(r#""dtype":"F32","shape":[1]"#, 4), "header, column 32: the tensor a has no data_offsets");
+        same(
+            one(r#""dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]"#, 4),
+            "header, column 33: the tensor a has dtype twice",
+        );
+        same(
+            one(r#""dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1"#, 4),
+            "header, column 59: the tensor a has the unknown field x",
+        );
+        same(
+            one(r#""dtype":"Q4","shape":[1],"data_offsets":[0,4]"#, 4),
+            "header, column 18: the tensor a has the unknown dtype Q4",
+        );
+        same(one(r#""dtype":"I32","shape":[1],"data_offsets":[0,4]"#, 4), "tensor a = I32: must be F32, F16 or BF16");
+        same(
+            one(r#""dtype":"F4","shape":[3],"data_offsets":[0,2]"#, 2),
+            "tensor a, shape = [3] of F4: does not fill whole bytes",
+        );
+        let many: Vec<String> =
+            (0..20_000).map(|i| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#)).collect();
+        let many = line(&file(&format!("{{{}}}", many.join(",")), 0));
+        same(many[many.find(": ").unwrap()..].to_string(), ": more than 16384 tensors");
+        let name = r#"{"\u001b[2J\n":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#;
+        same(line(&file(name, 4)), "tensor \\u{1b}[2J\\n, shape = [2] of F32: needs 8 bytes, data_offsets give 4");
+        assert!(wrong.is_empty() && count >= 45, "{count} files, {wrong:#?}");
+    }
+
+    #[test]
+    fn nan_and_infinity_are_refused_unless_allowed() {
+        for (x, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, &[NamedTensor { name: "w", shape: &[3], data: &[1.0, 2.0, x] }]).unwrap();
+            assert_eq!(line(&bytes), format!("tensor w, element 2 = {shown}: must be finite"));
+            let tensors = read_bytes(&bytes, Path::new("m"), NonFinite::Allow).unwrap();
+            assert_eq!(tensors[0].data[2].to_bits(), x.to_bits());
+        }
+    }
+
+    #[test]
+    fn halves_are_widened_and_unaligned_data_is_read() {
+        let header = r#"{"b":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},"h":{"dtype":"F16","shape":[5],"data_offsets":[4,14]}} "#;
+        for pad in ["", " ", "  "] {
+            let mut bytes = file(&format!("{header}{pad}"), 0);
+            for half in [0x3F80u16, 0xC000, 0x3C00, 0x0001, 0x8400, 0x7BFF, 0xC000] {
+                bytes.extend_from_slice(&half.to_le_bytes());
+            }
+            let t = read_bytes(&bytes, Path::new("m"), NonFinite::Refuse).unwrap();
+            assert_eq!(t[0].data, [1.0, -2.0]);
+            assert_eq!(t[1].data, [1.0, 1.0 / 16_777_216.0, -1.0 / 16384.0, 65504.0, -2.0]);
+        }
+        assert!(f16_to_f32(0x7C00).is_infinite() && f16_to_f32(0xFE00).is_nan());
+    }
+
+    #[test]
+    fn tensors_that_do_not_fit_are_all_listed() {
+        let tensor = |name: &str, shape: &[usize]| Tensor {
+            name: name.into(),
+            shape: shape.into(),
+            data: vec![0.0; shape.iter().product()],
+        };
+        let want = |name: &str, shape: &[usize]| (name.to_string(), shape.to_vec());
+        let expected = [want("a", &[2]), want("b", &[2, 3]), want("c", &[4])];
+        let tensors = [tensor("b", &[3, 2]), tensor("c", &[5]), tensor("x\n", &[1])];
+        let line = check_names(Path::new("m"), &tensors, &expected).unwrap_err().to_string();
+        assert_eq!(
+            line,
+            "m: missing a [2]; b is [3, 2], must be [2, 3] (transposed); c is [5], must be [4]; unknown x\\n [1]"
+        );
+        check_names(Path::new("m"), &tensors[..1], &[want("b", &[3, 2])]).unwrap();
+    }
+
+    #[test]
+    fn files_are_regular() {
+        let dir = crate::fs::TestDir::new("safetensors");
+        let path = dir.write("m.safetensors", small());
+        assert_eq!(read(&path, NonFinite::Refuse).unwrap().len(), 3);
+        let empty = dir.write("e.safetensors", "");
+        let line = read(&empty, NonFinite::Refuse).unwrap_err().to_string();
+        assert!(
+            line.ends_with("e.safetensors: size = 0 bytes: must be at least 8, the length of the header"),
+            "{line}"
+        );
+        assert!(read(dir.path(), NonFinite::Refuse).is_err());
+        assert!(read(dir.path().join("none"), NonFinite::Refuse).is_err());
+    }
+}

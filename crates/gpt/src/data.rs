@@ -9,7 +9,7 @@ mod tokens;
 mod windows;
 
 pub use documents::Documents;
-pub use texts::{STDIN, TEXT_EXTENSIONS, Text, Texts};
+pub use texts::{STDIN, TEXT_EXTENSIONS, TRAIN, Text, Texts, VALIDATION};
 pub use tokens::{Tokens, write_tokens};
 pub use windows::Windows;
 

@@ -1,6 +1,8 @@
 //! Texts from files, folders and standard input, and their split into training and validation.
 
+use super::tokens::{Tokens, write_tokens};
 use crate::error::{Error, Result};
+use crate::tokenizer::{Kind, Tokenizer};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,11 @@ pub const TEXT_EXTENSIONS: &[&str] = &["txt", "text", "md"];
 
 /// The name of standard input among the paths.
 pub const STDIN: &str = "-";
+
+/// The token file of the training part.
+pub const TRAIN: &str = "train.tokens";
+/// The token file of the validation part.
+pub const VALIDATION: &str = "validation.tokens";
 
 /// Folders in folders, at most: a limit against a loop in the file system.
 const MAX_DEPTH: usize = 64;
@@ -115,6 +122,28 @@ impl Texts {
     /// Each text whole.
     pub fn whole(&self) -> Vec<&str> {
         self.texts.iter().map(|t| t.contents.as_str()).collect()
+    }
+
+    /// A tokenizer for these texts: `chars` knows every character of them, `bpe` is trained on the training part alone.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::train`].
+    pub fn tokenizer(&self, kind: Kind, vocab_size: Option<usize>) -> Result<Tokenizer> {
+        let texts = if kind == Kind::Bpe { self.train() } else { self.whole() };
+        Tokenizer::train(kind, &texts, vocab_size)
+    }
+
+    /// Writes `train.tokens` and `validation.tokens` into a folder that exists, and opens both.
+    ///
+    /// # Errors
+    /// As [`write_tokens`] and [`Tokens::open`].
+    pub fn tokenize(&self, tokenizer: &Tokenizer, folder: impl AsRef<Path>) -> Result<(Tokens, Tokens)> {
+        let file = |name: &str, part: fn(&Text) -> &str| {
+            let path = folder.as_ref().join(name);
+            write_tokens(&path, tokenizer, &self.texts, part)?;
+            Tokens::open(&path, tokenizer.vocab_size(), true)
+        };
+        Ok((file(TRAIN, Text::train)?, file(VALIDATION, Text::validation)?))
     }
 
     /// Bytes of all texts.
@@ -246,6 +275,20 @@ mod tests {
         assert_eq!(read(&[dir.path().join("b.txt"), dir.path().join("a/skip.rs")]), "Bno");
         let texts = Texts::read(&[dir.path().join("b.txt")]).unwrap();
         assert_eq!((texts.bytes(), texts.texts()[0].path.clone()), (1, dir.path().join("b.txt")));
+    }
+
+    #[test]
+    fn texts_become_two_token_files() {
+        let dir = TestDir::new("tokenize");
+        let texts = Texts::from_texts(vec![text("0123456789"), text("abcdefghijé")]).unwrap();
+        let chars = texts.tokenizer(Kind::Chars, None).unwrap();
+        let (train, validation) = texts.tokenize(&chars, dir.path()).unwrap();
+        let end = chars.end_id().unwrap();
+        let expected = chars.encode("012345678<|endoftext|>abcdefghij", crate::tokenizer::Special::Parse).unwrap();
+        assert_eq!(train.to_vec(), expected);
+        assert_eq!(validation.to_vec(), [9, end, end - 1]);
+        assert_eq!((train.text_bytes(), validation.text_bytes()), (19, 3));
+        assert_eq!(train.path(), dir.path().join(TRAIN));
     }
 
     #[test]

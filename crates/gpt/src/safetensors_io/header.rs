@@ -54,7 +54,7 @@ pub(super) fn parse<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a 
         return Err(Error::bad_file(path, "size", format!("{} bytes", file.len()), limit));
     };
     let length = u64::from_le_bytes(*length);
-    if length < 2 || length > MAX_HEADER || length > rest.len() as u64 {
+    if !(2..=MAX_HEADER).contains(&length) || length > rest.len() as u64 {
         let limit = format!("must be from 2 to {MAX_HEADER}, within the file");
         return Err(Error::bad_file(path, "header length", length, limit));
     }
@@ -66,7 +66,7 @@ pub(super) fn parse<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a 
         .map_err(|e| Error::bad_file(path, format!("header, byte {}", e.valid_up_to()), "", "is not UTF-8"))?;
     let Raw(mut entries) = serde_json::from_str(header)
         .map_err(|e| Error::bad_file(path, format!("header, column {}", e.column()), "", json::message(&e)))?;
-    entries.sort_by(|a, b| (a.begin, a.end).cmp(&(b.begin, b.end)));
+    entries.sort_by_key(|e| (e.begin, e.end));
     let mut covered = 0;
     let mut checked = Vec::with_capacity(entries.len());
     for entry in entries {

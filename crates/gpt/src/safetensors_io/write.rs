@@ -36,7 +36,7 @@ pub fn write(out: &mut dyn Write, tensors: &[NamedTensor<'_>]) -> io::Result<()>
         begin = end;
     }
     let mut header = Value::Object(header).to_string();
-    while header.len() % 8 != 0 {
+    while !header.len().is_multiple_of(8) {
         header.push(' ');
     }
     out.write_all(&(header.len() as u64).to_le_bytes())?;

@@ -19,7 +19,7 @@ pub(crate) const NAMES: [(&str, &str); 8] = [
 ];
 
 /// Places, each fit for "in the …".
-pub(crate) const PLACES: [&str; 5] = ["kitchen", "garden", "attic", "cellar", "barn"];
+pub(crate) const PLACES: [&str; 8] = ["kitchen", "garden", "attic", "cellar", "barn", "tower", "forest", "mill"];
 
 /// Colours, each fit for "a …".
 pub(crate) const COLOURS: [&str; 5] = ["red", "blue", "green", "white", "black"];
@@ -40,6 +40,8 @@ pub enum Kind {
     First,
     /// Where the second person is and what they have.
     Second,
+    /// The story's third place.
+    Third,
     /// One of them wishes for what the other has.
     WishThing,
     /// One of them wishes to be with the other.
@@ -52,7 +54,7 @@ pub enum Kind {
     GoTogether,
     /// One goes to where the other is.
     Join,
-    /// One of two people in two places goes to a third.
+    /// One of two people in two places goes to the third.
     GoAlone,
     /// Where both people are at the end.
     EndPlaces,
@@ -69,6 +71,7 @@ pub(crate) fn wordings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::First => &["One day {x} was in the {p} with a {t}.", "Once {x} sat in the {p} with a {t}."],
         Kind::Second => &["{x} was in the {p} with a {t}.", "{x} sat in the {p} with a {t}."],
+        Kind::Third => &["The {p} was empty.", "Nobody was in the {p}."],
         Kind::WishThing => &["{x} wanted to have the {t}.", "{x} wished for the {t}."],
         Kind::WishMeet => &["{x} wanted to be with {y}.", "{x} wished to meet {y}."],
         Kind::Give => &["{x} gave the {t} to {y}.", "{x} handed the {t} to {y}."],

@@ -1,18 +1,18 @@
 //! The embedded world: a small simulation told as stories, with an exact probability for every text.
 //!
-//! A story is a path: two people in two places, each with a thing; one of them wishes for something; three to five
-//! events move people and things; the end says where everybody is, who has what, and whether the wish came true.
+//! A story is a path: two people in two of three places, each with a thing; one of them wishes for something; three
+//! to five events move people and things; the end says where everybody is, who has what, and whether the wish came true.
 //! Every choice (cast, event, argument, wording) is one of stated options, and no two paths share a text, so
 //! [`World::log_prob`] replays a text and gives ln P(text): over any set of stories, −Σ ln P is the least loss any
 //! model can have on average, whatever its tokenizer.
 //!
 //! The law, in order:
-//! - opening, twice: a name, a place, a colour and a noun, each uniform among those not yet taken;
+//! - opening, twice: a name, a place, a colour and a noun, each uniform among those not yet taken; then a third place;
 //! - wish: either person; for the other's thing, or to be with the other, 1/2 each;
 //! - number of events: uniform in `min_events..=max_events`;
 //! - event, both in one place: give 1/2 (a giver among those who hold something, a thing among theirs), part 1/4
-//!   (who, where to), go together 1/4 (who is named first, where to); in two places: join 2/3 (who), go alone 1/3
-//!   (who, to which third place);
+//!   (who, to which other place), go together 1/4 (who is named first, to which other place); in two places: join 2/3 (who), go alone 1/3
+//!   (who; to the third place);
 //! - the end follows from the state; a mood, uniform among those that fit, closes it;
 //! - every sentence: its wording, uniform.
 //!

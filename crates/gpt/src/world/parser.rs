@@ -129,7 +129,8 @@ fn read(world: &World, text: &str) -> Result<Vec<Reading>, Fault> {
         let expected: &[Kind] = match readings.last().map(|r| r.kind) {
             None => &[First],
             Some(First) => &[Second],
-            Some(Second) => &[WishThing, WishMeet],
+            Some(Second) => &[Third],
+            Some(Third) => &[WishThing, WishMeet],
             Some(WishThing | WishMeet) => &EVENTS,
             Some(EndPlaces) => &[EndThings],
             Some(EndThings) => &[Fulfilled, Failed],
@@ -203,11 +204,13 @@ fn wording_count(world: &World, kind: Kind) -> f64 {
 }
 
 /// The event that `reading` tells in `state` and its probability, wording aside; None if the state forbids it.
-fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> {
+fn event(cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> {
     let who = reading.pair(cast)?;
     let other = 1 - who;
     let together = state.place[0] == state.place[1];
     let weight = |weights: &[usize], k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
+    // To another of the story's places.
+    let goes = |to: usize| cast.places.contains(&to) && to != state.place[who];
     match reading.kind {
         Kind::Give => {
             let thing = reading.thing('t', cast)?;
@@ -219,17 +222,17 @@ fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Option
         }
         Kind::Part => {
             let to = reading.place('q')?;
-            if !together || reading.place('p')? != state.place[who] || to == state.place[who] {
+            if !together || reading.place('p')? != state.place[who] || !goes(to) {
                 return None;
             }
-            Some((Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / (world.places - 1) as f64))
+            Some((Event::Part { who, to }, weight(&TOGETHER, 1) / 4.0))
         }
         Kind::GoTogether => {
             let to = reading.place('q')?;
-            if !together || to == state.place[who] {
+            if !together || !goes(to) {
                 return None;
             }
-            Some((Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / (world.places - 1) as f64))
+            Some((Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 4.0))
         }
         Kind::Join => {
             if together || reading.place('p')? != state.place[other] {
@@ -239,10 +242,10 @@ fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Option
         }
         Kind::GoAlone => {
             let to = reading.place('q')?;
-            if together || state.place.contains(&to) {
+            if together || !goes(to) || to == state.place[other] {
                 return None;
             }
-            Some((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / (world.places - 2) as f64))
+            Some((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0))
         }
         _ => None,
     }
@@ -255,28 +258,34 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
     let fault = |r: &Reading, why: &'static str| Fault { at: r.at, why };
 
     // Opening.
-    let [first, second, wish_said, told @ .., end_places, end_things, outcome] = readings else {
+    let [first, second, third, wish_said, told @ .., end_places, end_things, outcome] = readings else {
         return Err(Fault { at: 0, why: "too few sentences" });
     };
-    let mut cast = Cast { names: [usize::MAX; 2], things: [Thing { colour: usize::MAX, noun: usize::MAX }; 2] };
-    let mut place = [usize::MAX; 2];
+    let nothing = Thing { colour: usize::MAX, noun: usize::MAX };
+    let mut cast = Cast { names: [usize::MAX; 2], things: [nothing; 2], places: [usize::MAX; 3] };
     for (k, reading) in [first, second].into_iter().enumerate() {
         let (Some(Filling::Person(name)), Some(at), Some(thing)) =
             (reading.get('x'), reading.place('p'), reading.raw_thing('t'))
         else {
             return Err(fault(reading, "no such opening"));
         };
-        if k == 1 && (name == cast.names[0] || at == place[0]) {
+        if k == 1 && (name == cast.names[0] || at == cast.places[0]) {
             return Err(fault(reading, "a second person of the same name or place"));
         }
         if k == 1 && (thing.colour == cast.things[0].colour || thing.noun == cast.things[0].noun) {
             return Err(fault(reading, "a second thing like the first"));
         }
-        (cast.names[k], place[k], cast.things[k]) = (name, at, thing);
+        (cast.names[k], cast.places[k], cast.things[k]) = (name, at, thing);
         let options = (world.names - k) * (world.places - k) * (world.colours - k) * (world.nouns - k);
         times(1.0 / options as f64 / wording_count(world, reading.kind));
     }
-    let mut state = State { place, holder: [0, 1] };
+    let empty = third.place('p').ok_or(fault(third, "no such opening"))?;
+    if cast.places.contains(&empty) {
+        return Err(fault(third, "somebody is there"));
+    }
+    cast.places[2] = empty;
+    times(1.0 / (world.places - 2) as f64 / wording_count(world, Kind::Third));
+    let mut state = State { place: [cast.places[0], cast.places[1]], holder: [0, 1] };
 
     // The wish.
     let who = wish_said.pair(&cast).ok_or(fault(wish_said, "a stranger wishes"))?;
@@ -293,7 +302,7 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
     }
     times(1.0 / (world.max_events - world.min_events + 1) as f64);
     for reading in told {
-        let (event, p) = event(world, &cast, &state, reading).ok_or(fault(reading, "the state forbids it"))?;
+        let (event, p) = event(&cast, &state, reading).ok_or(fault(reading, "the state forbids it"))?;
         times(p / wording_count(world, reading.kind));
         state = state.after(event);
     }

@@ -34,7 +34,7 @@ pub struct Story {
     pub events: Vec<Event>,
     /// The state at the start and after each event: one more than `events`.
     pub states: Vec<State>,
-    /// The sentences, in order: two of opening, the wish, one an event, three of ending.
+    /// The sentences, in order: three of opening, the wish, one an event, three of ending.
     pub sentences: Vec<Sentence>,
     /// Byte ranges of the words that the state determines: given the story so far, the state leaves one possibility.
     pub determined: Vec<Range<usize>>,
@@ -219,24 +219,26 @@ impl Cast {
 }
 
 impl<C: Choose> Teller<'_, C> {
-    /// Both people, where they are, what they have.
+    /// Both people, where they are, what they have, and the third place.
     fn opening(&mut self) -> (Cast, State) {
-        let (mut names, mut place) = ([0; 2], [0; 2]);
+        let (mut names, mut places) = ([0; 2], [0; 3]);
         let mut things = [Thing { colour: 0, noun: 0 }; 2];
         for (k, kind) in [Kind::First, Kind::Second].into_iter().enumerate() {
             names[k] = self.choose_except(self.world.names, &names[..k]);
-            place[k] = self.choose_except(self.world.places, &place[..k]);
+            places[k] = self.choose_except(self.world.places, &places[..k]);
             let (colours, nouns): (Vec<usize>, Vec<usize>) = things[..k].iter().map(|t| (t.colour, t.noun)).unzip();
             let colour = self.choose_except(self.world.colours, &colours);
             things[k] = Thing { colour, noun: self.choose_except(self.world.nouns, &nouns) };
             let fill = [
                 ('x', Fill::Word(NAMES[names[k]].0)),
-                ('p', Fill::Word(PLACES[place[k]])),
+                ('p', Fill::Word(PLACES[places[k]])),
                 ('t', Fill::New(things[k])),
             ];
             self.say(kind, &fill);
         }
-        (Cast { names, things }, State { place, holder: [0, 1] })
+        places[2] = self.choose_except(self.world.places, &places[..2]);
+        self.say(Kind::Third, &[('p', Fill::Word(PLACES[places[2]]))]);
+        (Cast { names, things, places }, State { place: [places[0], places[1]], holder: [0, 1] })
     }
 
     /// Who wishes, and what for.
@@ -268,7 +270,8 @@ impl<C: Choose> Teller<'_, C> {
             return Event::Give { who, thing };
         }
         let who = self.choose(2);
-        let to = self.choose_except(self.world.places, &[state.place[who]]);
+        let free: Vec<usize> = cast.places.into_iter().filter(|&p| p != state.place[who]).collect();
+        let to = free[self.choose(2)];
         let [x, y] = pair(who);
         let (p, q) = (('p', Fill::Known(PLACES[state.place[who]])), ('q', Fill::Word(PLACES[to])));
         if kind == 1 {
@@ -290,8 +293,8 @@ impl<C: Choose> Teller<'_, C> {
             self.say(Kind::Join, &[x, y, ('p', Fill::Known(PLACES[state.place[1 - who]]))]);
             return Event::Join { who };
         }
-        let to = self.choose_except(self.world.places, &state.place);
-        self.say(Kind::GoAlone, &[x, ('q', Fill::Word(PLACES[to]))]);
+        let to = cast.places.into_iter().find(|p| !state.place.contains(p)).expect("three places, two taken");
+        self.say(Kind::GoAlone, &[x, ('q', Fill::Known(PLACES[to]))]);
         Event::GoAlone { who, to }
     }
 
@@ -344,17 +347,18 @@ pub(super) fn count(world: &World) -> u128 {
                     go(true, holder)
                 })
                 .sum();
-            let dests = 2 * (world.places - 1) as u128;
+            // Who, and which of the two other places.
+            let dests = 2 * 2;
             said(Kind::Give) * gives
                 + said(Kind::Part) * dests * go(false, holder)
                 + said(Kind::GoTogether) * dests * go(true, holder)
         } else {
-            said(Kind::Join) * 2 * go(true, holder)
-                + said(Kind::GoAlone) * 2 * (world.places - 2) as u128 * go(false, holder)
+            said(Kind::Join) * 2 * go(true, holder) + said(Kind::GoAlone) * 2 * go(false, holder)
         }
     }
     let twice = |x: usize| n(x) * n(x - 1);
-    let opening = twice(world.names) * twice(world.places) * twice(world.colours) * twice(world.nouns);
+    let opening =
+        twice(world.names) * twice(world.places) * n(world.places - 2) * twice(world.colours) * twice(world.nouns);
     let mut paths = 0u128;
     for who in 0..2 {
         for aim in [Aim::Thing, Aim::Meet] {
@@ -368,5 +372,5 @@ pub(super) fn count(world: &World) -> u128 {
             }
         }
     }
-    opening * said(Kind::First) * said(Kind::Second) * paths
+    opening * said(Kind::First) * said(Kind::Second) * said(Kind::Third) * paths
 }

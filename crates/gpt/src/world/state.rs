@@ -9,13 +9,15 @@ pub struct Thing {
     pub noun: usize,
 }
 
-/// The two people and two things of a story; thing `k` is first held by person `k`.
+/// The two people, two things and three places of a story; person `k` first holds thing `k` in place `k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cast {
     /// Indices of the names, in order of appearance.
     pub names: [usize; 2],
     /// The two things.
     pub things: [Thing; 2],
+    /// Indices of the places, in order of appearance; nobody is in the third at first.
+    pub places: [usize; 3],
 }
 
 /// What one of the two people wishes.
@@ -39,7 +41,7 @@ pub enum Aim {
 /// Where each person is and who holds each thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// Index of the place of each person.
+    /// Index, in the lexicon, of the place of each person.
     pub place: [usize; 2],
     /// Which person, 0 or 1, holds each thing.
     pub holder: [usize; 2],
@@ -74,7 +76,7 @@ pub enum Event {
         /// Who goes.
         who: usize,
     },
-    /// `who`, in another place than the other, goes to a third place, `to`.
+    /// `who`, in another place than the other, goes to the third, `to`.
     GoAlone {
         /// Who goes.
         who: usize,

@@ -119,8 +119,7 @@ fn classes_are_prefix_free() {
 /// A determined word is the only continuation of the text before it; the other words in slots are not.
 #[test]
 fn determined_words_are_those_with_one_continuation() {
-    // Four places: with three, one who goes alone has only one place to go.
-    let world = World { places: 4, ..tiny() };
+    let world = tiny();
     let mut texts = HashMap::new();
     for_each_story(&world, |s| {
         texts.insert(s.text, s.determined);
@@ -145,7 +144,7 @@ fn determined_words_are_those_with_one_continuation() {
     };
     for (text, determined) in &texts {
         // The opening is left out: in a world of two names the second is no choice.
-        let wish = text.match_indices('.').nth(1).expect("two opening sentences").0;
+        let wish = text.match_indices('.').nth(2).expect("three opening sentences").0;
         for at in starts(text).into_iter().filter(|&at| at > wish) {
             let word = words_after(text, at);
             let known = determined.iter().any(|r| r.start == at);
@@ -226,7 +225,7 @@ fn corrupted_stories_are_refused() {
 fn a_contradiction_is_told_from_bad_grammar() {
     let world = World::full();
     let good = "One day Anna was in the cellar with a blue drum. Ben sat in the barn with a green cup. \
-                Anna wanted to have the green cup. Ben joined Anna in the cellar. Ben gave the green cup to Anna. \
+                Nobody was in the attic. Anna wanted to have the green cup. Ben joined Anna in the cellar. Ben gave the green cup to Anna. \
                 Anna went to the attic and Ben stayed in the cellar. \
                 At the end Anna was in the attic and Ben was in the cellar. \
                 The blue drum was with Anna and the green cup was with Anna. Anna got her wish and was glad.";
@@ -264,7 +263,7 @@ fn a_contradiction_is_told_from_bad_grammar() {
 fn stories_are_the_same_everywhere() {
     let world = World::full();
     let hash = world.stories(1, Split::Train, 100).fold(0xcbf2_9ce4_8422_2325, |h, s| fnv(&s.text, h));
-    assert_eq!(hash, 0x83f3_136b_1a0f_7f22, "the first 100 stories have changed: {hash:#018x}");
+    assert_eq!(hash, 0x78e4_ae6f_fb9a_37d5, "the first 100 stories have changed: {hash:#018x}");
 }
 
 #[test]

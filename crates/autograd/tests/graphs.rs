@@ -1,0 +1,115 @@
+//! The tape on graphs that no model has, against the oracle in f64: values read twice or thrice, a value added to
+//! itself, rows gathered more than once, a sum whose norm nobody reads, a branch that reaches no loss.
+
+use longhand_autograd::{Draw, Tape, TapeMemory};
+use longhand_tensor::attention::Mask;
+use longhand_tensor::exec::{AttentionOp, Batch, Exec, IGNORE, LinearOp, NormOp};
+use longhand_tensor::kernels::gelu::GeluKind;
+use longhand_tensor::oracle::Oracle;
+use longhand_tensor::params::{Grads, ParamId, ParamLayout, Params, Role};
+use longhand_tensor::random::{Philox, Site, SiteKind};
+use longhand_tensor::reference::F64;
+use longhand_tensor::{Ctx, Isa, Result};
+use std::sync::Arc;
+
+const C: usize = 24;
+const V: usize = 19;
+
+struct Net {
+    wte: ParamId,
+    wpe: ParamId,
+    wide: LinearOp,
+    narrow: LinearOp,
+    qkv: LinearOp,
+    norm: NormOp,
+}
+
+fn net() -> (Net, Params) {
+    let mut layout = ParamLayout::default();
+    let mut add = |name: &str, shape: &[usize], role| layout.add(name.to_string(), shape, role).unwrap();
+    let net = Net {
+        wte: add("wte", &[V, C], Role::Embedding),
+        wpe: add("wpe", &[9, C], Role::Positions),
+        wide: LinearOp {
+            weight: add("wide.w", &[C, 40], Role::Linear),
+            bias: Some(add("wide.b", &[40], Role::Vector)),
+            gelu: Some(GeluKind::Erf),
+        },
+        narrow: LinearOp { weight: add("narrow.w", &[40, C], Role::Linear), bias: None, gelu: None },
+        qkv: LinearOp { weight: add("qkv.w", &[C, 3 * C], Role::Linear), bias: None, gelu: None },
+        norm: NormOp {
+            weight: add("norm.w", &[C], Role::Vector),
+            bias: add("norm.b", &[C], Role::Vector),
+            eps: 1e-5,
+        },
+    };
+    let mut params = Params::zeroed(Arc::new(layout)).unwrap();
+    for id in params.layout().clone().ids() {
+        let rng = Philox::new(1, Site::new(id.index(), SiteKind::Init), 0);
+        for (i, x) in params.get_mut(id).iter_mut().enumerate() {
+            *x = 0.3 * rng.normal(i as u64);
+        }
+    }
+    (net, params)
+}
+
+/// Every way of reading a value more than once.
+fn tangle<E: Exec>(e: &mut E, n: &Net, losses: &mut Vec<f32>) -> Result<()> {
+    let x = e.embed(n.wte, n.wpe)?;
+    let x = e.dropout(x, 0.2, 3, SiteKind::EmbeddingDropout)?;
+    let (twice, h) = e.residual_layer_norm(x, x, &n.norm)?; // a value added to itself
+    let m = e.linear(h, &n.wide)?;
+    let m = e.linear(m, &n.narrow)?;
+    let (sum, _) = e.residual_layer_norm(m, h, &n.norm)?; // the norm reaches no loss
+    let (a, b) = e.residual_layer_norm(sum, twice, &n.norm)?; // both the sum and its norm do
+    let q = e.linear(b, &n.qkv)?;
+    let op = AttentionOp { layer: 1, heads: 3, mask: Mask::Banded(4), dropout: 0.1, context: 9 };
+    let o = e.attention(q, &op)?;
+    let _unused = e.linear(o, &n.wide)?; // a branch that reaches no loss
+    let (_, y) = e.residual_layer_norm(o, a, &n.norm)?;
+    let (_, y) = e.residual_layer_norm(y, a, &n.norm)?; // a is read a third time
+    let rows = [2, 7, 7, 0, 11];
+    let picked = e.gather_rows(y, &rows)?;
+    let targets = [4, 0, IGNORE, 18, 9];
+    losses.resize(5, 0.0);
+    e.linear_cross_entropy(picked, n.wte, &targets, 0.25, losses)
+}
+
+#[test]
+fn gradients_of_a_tangled_graph_equal_the_oracle() {
+    let (net, params) = net();
+    let mut batch = Batch::default();
+    batch.push(&[3, 1, 4, 1, 5, 9, 2], 0, 0);
+    batch.push(&[6, 5, 3, 5, 8], 0, 1);
+    let mut exact = Oracle::<F64>::new(&params, &batch, Some((7, 2)));
+    let mut exact_losses = Vec::new();
+    tangle(&mut exact, &net, &mut exact_losses).unwrap();
+    exact.backward();
+    for isa in Isa::available() {
+        let ctx = Ctx::new(isa);
+        let (mut grads, mut memory) = (Grads::new(params.layout().clone()).unwrap(), TapeMemory::new().unwrap());
+        let mut bytes = 0;
+        for step in 0..3 {
+            grads.begin_step();
+            let draw = Draw { seed: 7, counter: 2 };
+            let mut tape = Tape::new(&ctx, &params, &mut grads, &batch, draw, &mut memory);
+            let mut losses = Vec::new();
+            tangle(&mut tape, &net, &mut losses).unwrap();
+            tape.backward().unwrap();
+            for (got, want) in losses.iter().zip(&exact_losses) {
+                assert!((got - want).abs() <= 2e-5 * want.abs(), "{isa}: loss {got} against {want}");
+            }
+            for id in params.layout().ids() {
+                let (got, want) = (grads.get(id), exact.grad(id));
+                let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                for (i, (g, w)) in got.iter().zip(want).enumerate() {
+                    let name = &params.layout().spec(id).name;
+                    assert!((*g as f64 - w).abs() <= 2e-5 * largest, "{isa} {name}[{i}]: {g} against {w}");
+                }
+            }
+            // The second step finds every buffer that it needs.
+            assert!(step == 0 || memory.bytes() == bytes, "{isa}: step {step} grew the arena");
+            bytes = memory.bytes();
+        }
+    }
+}

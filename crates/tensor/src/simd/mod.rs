@@ -264,7 +264,7 @@ impl core::fmt::Display for Isa {
 #[inline]
 pub fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa.0 {
-        Kind::Scalar => scalar::dispatch(kernel),
+        Kind::Scalar => kernel.run(Scalar),
         Kind::Portable => kernel.run(Portable),
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` of this kind exists only where `avx2::detected()` was true.

@@ -1,27 +1,27 @@
 //! Sixteen scalars: the token that every other one must agree with.
 
-use super::{Kernel, LANES, Simd};
+use super::{LANES, Simd};
 
 /// Computes lane by lane; `mul_add` rounds once.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar;
 
-/// Runs `kernel` on scalars. A correctly rounded multiply-add is one instruction where the CPU has FMA and a
-/// slow library call elsewhere, with the same result, so the trampoline is for speed alone.
-#[inline]
-pub(super) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+/// Sixteen correctly rounded multiply-adds: instructions where the CPU has FMA, slow library calls elsewhere,
+/// with the same result. A call for sixteen lanes, so that kernels are compiled for scalars once and not twice.
+#[inline(never)]
+fn mul_add(a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) -> [f32; LANES] {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("fma") {
         // SAFETY: FMA was detected in the line above.
-        return unsafe { with_fma(kernel) };
+        return unsafe { mul_add_with_fma(a, b, c) };
     }
-    kernel.run(Scalar)
+    lanes(|i| a[i].mul_add(b[i], c[i]))
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "fma")]
-fn with_fma<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Scalar)
+fn mul_add_with_fma(a: &[f32; LANES], b: &[f32; LANES], c: &[f32; LANES]) -> [f32; LANES] {
+    lanes(|i| a[i].mul_add(b[i], c[i]))
 }
 
 /// Lane by lane.
@@ -90,7 +90,7 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        lanes(|i| a[i].mul_add(b[i], c[i]))
+        mul_add(&a, &b, &c)
     }
     #[inline(always)]
     fn max(self, a: Self::V, b: Self::V) -> Self::V {

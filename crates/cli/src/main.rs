@@ -1,3 +1,40 @@
-//! The `longhand` binary.
+//! The `longhand` binary: arguments, progress and the places of files; all else is in the libraries.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod args;
+mod commands;
+mod failure;
+mod machine;
+mod plot;
+mod pool;
+mod progress;
+mod signals;
+
+use args::{Command, Refused};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(Refused::Shown(text)) => {
+            progress::print_line(text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(Refused::Usage(line)) => {
+            progress::note(&line);
+            return ExitCode::from(2);
+        }
+    };
+    let done = match cli.command {
+        Command::Train(args) => commands::train::run(&args),
+        Command::Generate(args) => commands::generate::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            progress::note(&failure.line);
+            ExitCode::from(failure.status)
+        }
+    }
+}

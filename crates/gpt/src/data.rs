@@ -53,7 +53,7 @@ impl Batch {
     }
 
     /// Adds a row of a sequence: its tokens but the last, each with the next as its target.
-    fn push_sequence(&mut self, sequence: &[u32]) {
+    pub(crate) fn push_sequence(&mut self, sequence: &[u32]) {
         if let Some((_, tokens)) = sequence.split_last() {
             self.tokens.extend_from_slice(tokens);
             self.targets.extend_from_slice(&sequence[1..]);

@@ -1,6 +1,7 @@
 //! GPT models on hand-written CPU kernels.
 #![deny(unsafe_code)]
 pub mod checkpoint;
+pub mod completion;
 pub mod config;
 pub mod data;
 pub mod error;
@@ -16,7 +17,10 @@ pub mod optim;
 pub mod run_dir;
 pub mod safetensors_io;
 pub mod sampling;
+pub mod snapshot;
 pub mod tokenizer;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod world;
+#[cfg(feature = "train")]
+pub mod world_report;

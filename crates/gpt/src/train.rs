@@ -144,7 +144,7 @@ impl Trainer {
     /// # Errors
     /// Ids out of range; a loss that is not finite (naming the microbatch and the first bad tensor).
     pub fn gradients(&mut self, microbatches: &[Rows]) -> Result<LossSum> {
-        let tokens = microbatches.iter().map(|rows| rows.counted() as u64).fold(0, |a, b| a + b);
+        let tokens: u64 = microbatches.iter().map(|rows| rows.counted() as u64).sum();
         if tokens == 0 {
             return Err(Error::config("batch", "no targets", "at least one token to predict"));
         }
@@ -252,13 +252,15 @@ fn fill(batch: &mut Batch, rows: &Rows) {
 /// Bytes that training `model` takes on batches of `rows` tokens: weights, gradients and both moments, and the
 /// activations of one microbatch. Within a fifth of what is measured.
 pub fn planned_bytes(model: &Gpt, rows: usize) -> u64 {
+    // In u128: a batch that no machine can hold must be refused by its size, not by an overflow.
     let config = model.config();
-    let (c, heads, layers) = (config.n_embd as u64, config.n_head as u64, config.n_layer as u64);
+    let (c, heads, layers) = (config.n_embd as u128, config.n_head as u128, config.n_layer as u128);
     let dropout = |p: f32| if p > 0.0 { c } else { 0 };
     // qkv 3, heads 1, projection 1, sum 1, norm 1, MLP 4 + 4 before its activation, projection 1, sum 1, norm 1.
     let layer = 18 * c + heads + 4 + 2 * dropout(config.resid_pdrop);
     // What the backward of the last block holds beside them: two gradients of C, one of 4C.
-    let activations = rows as u64 * (layers * layer + c + dropout(config.embd_pdrop) + 6 * c);
-    let logits = (rows as u64).min(256) * config.vocab_size as u64;
-    4 * (4 * model.layout().len() as u64 + activations + logits)
+    let activations = rows as u128 * (layers * layer + c + dropout(config.embd_pdrop) + 6 * c);
+    let logits = rows.min(256) as u128 * config.vocab_size as u128;
+    let floats = 4 * model.layout().len() as u128 + activations + logits;
+    u64::try_from(4 * floats).unwrap_or(u64::MAX)
 }

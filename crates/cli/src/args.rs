@@ -1,0 +1,342 @@
+//! The command line: nanoGPT's names for training, llama.cpp's for generation.
+//!
+//! Every option with a hyphen is also known with underscores, as nanoGPT spells it.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Train and run GPT models on the CPU, with kernels written by hand.
+#[derive(Debug, Parser)]
+#[command(name = "longhand", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a model on your text, or on the embedded stories.
+    Train(Box<TrainArgs>),
+    /// Continue a prompt with a trained model.
+    Generate(GenerateArgs),
+    /// Show what this machine gives, and check that it computes what every other one does.
+    Doctor(DoctorArgs),
+}
+
+/// `longhand train`: what is not given has a default that depends on the data, see `commands/train/defaults.rs`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct TrainArgs {
+    /// Text files or folders, or `-` for standard input; without any, the embedded stories.
+    #[arg(value_name = "TEXT")]
+    pub texts: Vec<PathBuf>,
+
+    /// Folder of the run [default: runs/NAME, then runs/NAME-2, …].
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub out_dir: Option<PathBuf>,
+    /// Go on with the run in --out-dir (or the newest run) from its last checkpoint.
+    #[arg(long, conflicts_with = "overwrite", help_heading = "Run")]
+    pub resume: bool,
+    /// Remove the run in --out-dir first.
+    #[arg(long, requires = "out_dir", help_heading = "Run")]
+    pub overwrite: bool,
+    /// Steps of training.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub max_iters: Option<u64>,
+    /// Train for about so long: measures 20 steps, then fixes --max-iters.
+    #[arg(long, value_name = "N", conflicts_with = "max_iters", help_heading = "Run")]
+    pub minutes: Option<f64>,
+    /// Evaluate, and save a checkpoint, every so many steps.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub eval_interval: Option<u64>,
+    /// Batches of an evaluation during training (the last one reads everything).
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub eval_iters: Option<u64>,
+    /// Steps between lines, when the output is no terminal.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub log_interval: Option<u64>,
+    /// Steps between checkpoints [default: the evaluation interval].
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub save_interval: Option<u64>,
+    /// Seed of weights, order and dropout.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub seed: Option<u64>,
+    /// Threads [default: the cores granted to this process]. The result does not depend on them.
+    #[arg(long, value_name = "N", help_heading = "Run")]
+    pub threads: Option<usize>,
+    /// What the samples during training continue [default: the beginning of a validation text].
+    #[arg(long, value_name = "TEXT", help_heading = "Run", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+
+    /// gpt1 (post-norm) or gpt2 (pre-norm).
+    #[arg(long, value_name = "ARCH", value_parser = ["gpt1", "gpt2"], help_heading = "Model")]
+    pub arch: Option<String>,
+    /// Sizes of a known model: nano, tiny, mini, small, gpt1, gpt2, gpt2-medium, …
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub preset: Option<String>,
+    /// Blocks.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub n_layer: Option<usize>,
+    /// Attention heads.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub n_head: Option<usize>,
+    /// Channels; a multiple of --n-head.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub n_embd: Option<usize>,
+    /// Context, in tokens.
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub block_size: Option<usize>,
+    /// Dropout on embeddings, attention and residuals.
+    #[arg(long, value_name = "P", help_heading = "Model")]
+    pub dropout: Option<f32>,
+    /// Standard deviation of the first weights [default: 0.02].
+    #[arg(long, value_name = "X", help_heading = "Model")]
+    pub init_std: Option<f32>,
+
+    /// bytes, chars or bpe.
+    #[arg(long, value_name = "KIND", value_parser = ["bytes", "chars", "bpe"], help_heading = "Data")]
+    pub tokenizer: Option<String>,
+    /// Tokens of a bpe vocabulary [default: the power of two nearest to bytes/1,000, from 512 to 8,192].
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub vocab_size: Option<usize>,
+    /// Rows of a batch.
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub batch_size: Option<usize>,
+    /// Batches of a step.
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub gradient_accumulation_steps: Option<usize>,
+
+    /// Peak learning rate.
+    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    pub learning_rate: Option<f32>,
+    /// Last learning rate [default: a tenth of the peak].
+    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    pub min_lr: Option<f32>,
+    /// Step at which the last rate is reached [default: --max-iters].
+    #[arg(long, value_name = "N", help_heading = "Optimizer")]
+    pub lr_decay_iters: Option<u64>,
+    /// Steps of linear warm-up.
+    #[arg(long, value_name = "N", help_heading = "Optimizer")]
+    pub warmup_iters: Option<u64>,
+    /// cosine, linear or constant.
+    #[arg(long, value_name = "CURVE", value_parser = ["cosine", "linear", "constant"], help_heading = "Optimizer")]
+    pub schedule: Option<String>,
+    /// Decay of tensors of two dimensions.
+    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    pub weight_decay: Option<f32>,
+    /// Decay of the first moment.
+    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    pub beta1: Option<f32>,
+    /// Decay of the second moment.
+    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    pub beta2: Option<f32>,
+    /// Greatest gradient norm; 0 does not clip.
+    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    pub grad_clip: Option<f32>,
+
+    /// Accepted for nanoGPT's sake; there is only the CPU.
+    #[arg(long, value_name = "NAME", help_heading = "Without effect")]
+    pub device: Option<String>,
+    /// Accepted for nanoGPT's sake; nothing is compiled at run time.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "True",
+          help_heading = "Without effect")]
+    pub compile: Option<String>,
+    /// Accepted for nanoGPT's sake; training is in float32.
+    #[arg(long, value_name = "TYPE", help_heading = "Without effect")]
+    pub dtype: Option<String>,
+}
+
+impl TrainArgs {
+    /// These arguments where they say something, `stored`'s elsewhere.
+    pub fn over(&self, stored: &TrainArgs) -> TrainArgs {
+        let mut all = stored.clone();
+        if !self.texts.is_empty() {
+            all.texts = self.texts.clone();
+        }
+        macro_rules! given {
+            ($($field:ident),*) => { $( if self.$field.is_some() { all.$field = self.$field.clone(); } )* };
+        }
+        given!(max_iters, eval_interval, eval_iters, log_interval, save_interval, seed, prompt);
+        given!(arch, preset, n_layer, n_head, n_embd, block_size, dropout, init_std);
+        given!(tokenizer, vocab_size, batch_size, gradient_accumulation_steps);
+        given!(learning_rate, min_lr, lr_decay_iters, warmup_iters, schedule, weight_decay, beta1, beta2, grad_clip);
+        all
+    }
+}
+
+/// `longhand generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// A run or a checkpoint [default: the newest run in runs/].
+    #[arg(short = 'm', long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// A text to continue; several are continued together. An empty one begins a new text.
+    #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: Vec<String>,
+    /// A file whose text is continued.
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "prompt")]
+    pub file: Option<PathBuf>,
+    /// Tokens to generate; −1: until the text or the context ends.
+    #[arg(short = 'n', long, visible_alias = "predict", value_name = "N", default_value_t = -1,
+          allow_negative_numbers = true)]
+    pub n_predict: i64,
+    /// Threads [default: the cores granted to this process].
+    #[arg(short = 't', long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Temperature; 0 takes the likeliest token.
+    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    pub temp: f32,
+    /// Draw among the k likeliest; 0: among all.
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    pub top_k: usize,
+    /// Draw among the likeliest that together reach p; 1: among all.
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    pub top_p: f32,
+    /// Draw among those at least p times as likely as the likeliest; 0: among all.
+    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    pub min_p: f32,
+    /// Seed; −1 draws one and names it.
+    #[arg(short = 's', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    pub seed: i64,
+    /// Stop before this text; may be repeated.
+    #[arg(long, value_name = "TEXT", action = ArgAction::Append, allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+    /// Go on past the token that ends a text.
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// At the context's end, forget its first half and go on.
+    #[arg(long)]
+    pub context_shift: bool,
+    /// Take <|endoftext|> and the like in a prompt as plain characters.
+    #[arg(long)]
+    pub no_parse_special: bool,
+}
+
+/// `longhand doctor`.
+#[derive(Clone, Debug, Args)]
+pub struct DoctorArgs {
+    /// Threads of the 50-step run [default: the cores granted to this process].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// A command line that is not run: text for standard output, or one line for standard error.
+pub enum Refused {
+    /// Help or version.
+    Shown(String),
+    /// One line that says what is wrong.
+    Usage(String),
+}
+
+/// The command with nanoGPT's spellings added.
+fn command() -> clap::Command {
+    let underscored = |arg: clap::Arg| match arg.get_long() {
+        Some(long) if long.contains('-') => {
+            let alias = long.replace('-', "_");
+            arg.alias(alias)
+        }
+        _ => arg,
+    };
+    // A flag that stands twice has its last value, as in llama.cpp and nanoGPT.
+    Cli::command().mut_subcommands(|sub| sub.args_override_self(true).mut_args(underscored))
+}
+
+/// Reads a command line, the program's name first.
+pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, Refused> {
+    let parsed = command().try_get_matches_from(args).and_then(|m| Cli::from_arg_matches(&m));
+    parsed.map_err(|e| match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Refused::Shown(e.render().to_string())
+        }
+        _ => Refused::Usage(one_line(&e)),
+    })
+}
+
+/// What clap says, on one line.
+fn one_line(e: &clap::Error) -> String {
+    let context = |kind| match e.get(kind) {
+        Some(ContextValue::String(s)) => Some(s.clone()),
+        Some(ContextValue::Strings(all)) => all.first().cloned(),
+        _ => None,
+    };
+    let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+        .into_iter()
+        .find_map(context);
+    // nanoGPT's spelling of a flag is its second name.
+    let hint = nearest.map_or(String::new(), |s| format!("; did you mean {}?", s.replace('_', "-")));
+    match (e.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::UnknownArgument, Some(arg), _) if arg.starts_with('-') => format!("unknown flag {arg}{hint}"),
+        (ErrorKind::InvalidSubcommand, _, Some(name)) => {
+            let hint = if hint.is_empty() { "; see longhand --help".to_string() } else { hint };
+            format!("unknown command {name}{hint}")
+        }
+        _ => {
+            let rendered = e.render().to_string();
+            let end = rendered.find("\n\nUsage").or_else(|| rendered.find("\n\nFor more")).unwrap_or(rendered.len());
+            let words: Vec<&str> = rendered[..end].split_whitespace().collect();
+            words.join(" ").trim_start_matches("error: ").to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, String> {
+        let words = line.split(' ').map(std::ffi::OsString::from);
+        parse(words).map_err(|e| match e {
+            Refused::Shown(text) | Refused::Usage(text) => text,
+        })
+    }
+
+    fn train(line: &str) -> TrainArgs {
+        match read(line).unwrap().command {
+            Command::Train(args) => *args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn nanogpts_line_for_a_cpu_is_read() {
+        let a = train(
+            "longhand train --device=cpu --compile=False --eval_iters=20 --log_interval=1 --block_size=64 \
+             --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000 --lr_decay_iters=2000 --dropout=0.0",
+        );
+        assert_eq!((a.device.as_deref(), a.compile.as_deref()), (Some("cpu"), Some("False")));
+        assert_eq!((a.eval_iters, a.block_size, a.max_iters, a.dropout), (Some(20), Some(64), Some(2000), Some(0.0)));
+        let b = train("longhand train x.txt --compile --max-iters 7 --gradient_accumulation_steps 2");
+        assert_eq!(
+            (b.compile.as_deref(), b.max_iters, b.gradient_accumulation_steps),
+            (Some("True"), Some(7), Some(2))
+        );
+    }
+
+    #[test]
+    fn generation_has_llama_cpps_defaults() {
+        let Command::Generate(a) = read("longhand generate -p a -p --b -n 5 -s -1").unwrap().command else { panic!() };
+        assert_eq!((a.temp, a.top_k, a.top_p, a.min_p, a.n_predict), (0.8, 40, 0.95, 0.05, 5));
+        assert_eq!(a.prompt, ["a", "--b"]);
+    }
+
+    #[test]
+    fn wrong_use_is_one_line_with_the_nearest_name() {
+        let line = |words: &str| read(words).unwrap_err();
+        assert_eq!(line("longhand train --n-lyer 4"), "unknown flag --n-lyer; did you mean --n-layer?");
+        assert_eq!(line("longhand trian"), "unknown command trian; did you mean train?");
+        assert_eq!(line("longhand fly"), "unknown command fly; see longhand --help");
+        let bad = line("longhand train --max-iters many");
+        assert_eq!(bad, "invalid value 'many' for '--max-iters <N>': invalid digit found in string");
+        let two = line("longhand train --resume --overwrite");
+        assert_eq!(two, "the argument '--resume' cannot be used with '--overwrite'");
+        assert!(line("longhand train --arch gpt3").starts_with("invalid value 'gpt3' for '--arch <ARCH>'"));
+        assert!(!line("longhand train --arch gpt3").contains('\n'));
+    }
+}

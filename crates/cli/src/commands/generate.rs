@@ -1,0 +1,204 @@
+//! `longhand generate`: the text alone goes to standard output, everything else to standard error.
+
+use crate::args::GenerateArgs;
+use crate::failure::Failure;
+use crate::machine;
+use crate::pool::Workers;
+use crate::progress::note;
+use longhand_gpt::completion::{Finish, Options, complete};
+use longhand_gpt::error::Error;
+use longhand_gpt::run_dir;
+use longhand_gpt::sampling::Sampling;
+use longhand_gpt::snapshot::{self, Trained};
+use longhand_gpt::tokenizer::Special;
+use longhand_tensor::exec::{PackedParams, Weights};
+use std::fs;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// The largest prompt file: far beyond every context.
+const MOST_PROMPT_BYTES: u64 = 64 << 20;
+
+/// Generates; the exit status.
+pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
+    let sampling = sampling(args)?;
+    let prompts = prompts(args)?;
+    let folder = match &args.model {
+        Some(folder) => folder.clone(),
+        None => {
+            let newest = run_dir::newest(run_dir::RUNS)?;
+            note(&format!("using {}, the newest run", newest.display()));
+            newest
+        }
+    };
+    let trained = snapshot::open(&folder)?;
+    for skipped in &trained.skipped {
+        note(&format!("not used: {skipped}"));
+    }
+    let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
+    check_memory(&trained, ids.len())?;
+    let workers = Workers::new(args.threads)?;
+    let packed = PackedParams::pack(&trained.params)?;
+    let options = Options {
+        sampling,
+        max_tokens: usize::try_from(args.n_predict).ok(),
+        stop: args.stop.clone(),
+        ignore_end: args.ignore_eos,
+        context_shift: args.context_shift,
+        first_sequence: 0,
+    };
+    if options.max_tokens.is_none() && args.context_shift && args.ignore_eos && args.stop.is_empty() {
+        note("nothing ends this text but you: press Ctrl-C");
+    }
+    if args.seed == -1 && args.temp > 0.0 {
+        note(&format!("seed {}", options.sampling.seed));
+    }
+    let (model, tokenizer, weights) = (&trained.model, &trained.tokenizer, Weights::Packed(&packed));
+    let mut screen = Screen::new(&prompts);
+    let each = |i: usize, piece: &str| screen.write(i, piece);
+    let done = workers.run(|| complete(&workers.ctx, model, weights, tokenizer, &ids, &options, each))?;
+    screen.finish();
+    if let Some(e) = screen.failed.take() {
+        // The reader has gone: not an error of ours.
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            return Ok(0);
+        }
+        return Err(Failure::new(format!("standard output: {e}")));
+    }
+    if done.iter().any(|d| d.finish == Finish::Context) {
+        let context = model.config().n_positions;
+        note(&format!("stopped at the end of the context of {context} tokens; --context-shift goes on"));
+    }
+    Ok(0)
+}
+
+fn sampling(args: &GenerateArgs) -> Result<Sampling, Failure> {
+    if args.n_predict < -1 {
+        return Err(Failure::usage(format!("--n-predict {}: must be -1 or more", args.n_predict)));
+    }
+    let seed = match args.seed {
+        -1 => {
+            let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            nanos.map_or(0, |d| d.as_nanos() as u64 & 0xFFFF_FFFF)
+        }
+        seed => u64::try_from(seed).map_err(|_| Failure::usage(format!("--seed {seed}: must be -1, or 0 and more")))?,
+    };
+    let sampling = Sampling { temperature: args.temp, top_k: args.top_k, top_p: args.top_p, min_p: args.min_p, seed };
+    sampling.validate().map_err(|e| Failure::usage(e.to_string()))?;
+    Ok(sampling)
+}
+
+/// The texts to continue; without any, an empty one.
+fn prompts(args: &GenerateArgs) -> Result<Vec<String>, Failure> {
+    match &args.file {
+        Some(path) => Ok(vec![read_prompt(path)?]),
+        None if args.prompt.is_empty() => Ok(vec![String::new()]),
+        None => Ok(args.prompt.clone()),
+    }
+}
+
+fn read_prompt(path: &Path) -> Result<String, Failure> {
+    let at = |problem: String| Failure::new(format!("{}: {problem}", path.display()));
+    let meta = fs::metadata(path).map_err(|e| at(e.to_string()))?;
+    if meta.len() > MOST_PROMPT_BYTES {
+        return Err(at(format!("{}, a prompt has at most {}", meta.len(), machine::human_bytes(MOST_PROMPT_BYTES))));
+    }
+    let bytes = fs::read(path).map_err(|e| at(e.to_string()))?;
+    let mut text =
+        String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))?;
+    // An editor ends a file with a newline that no prompt means; llama.cpp drops it too.
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
+}
+
+fn encoded(trained: &Trained, prompt: &str, args: &GenerateArgs) -> Result<Vec<u32>, Failure> {
+    let special = if args.no_parse_special { Special::Text } else { Special::Parse };
+    let mut ids = trained.tokenizer.encode(prompt, special).map_err(|e| Failure::new(format!("prompt: {e}")))?;
+    if ids.is_empty() {
+        let end = trained.tokenizer.end_id();
+        ids.push(end.ok_or_else(|| Failure::new("prompt: is empty, and this model has no token that begins a text"))?);
+    }
+    Ok(ids)
+}
+
+/// Refuses more sequences than fit the memory.
+fn check_memory(trained: &Trained, sequences: usize) -> Result<(), Failure> {
+    let c = trained.model.config();
+    let cache =
+        [c.n_layer, 2, c.n_embd, c.n_positions, 4, sequences].iter().fold(1u64, |n, &x| n.saturating_mul(x as u64));
+    let needed = cache.saturating_add(4 * trained.model.layout().len() as u64);
+    match machine::available_memory() {
+        Some(available) if needed > available => {
+            let what = format!("generating {sequences} sequences of up to {} tokens", c.n_positions);
+            Err(Error::Memory { what, needed, available }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows texts in the order of their prompts: the first unfinished one as it grows, the others when it is their turn.
+struct Screen {
+    /// A header for each prompt, if there are several.
+    headers: Vec<String>,
+    waiting: Vec<String>,
+    shown: usize,
+    failed: Option<io::Error>,
+}
+
+impl Screen {
+    fn new(prompts: &[String]) -> Screen {
+        let header = |(i, p): (usize, &String)| match prompts.len() {
+            1 => p.clone(),
+            _ => format!("{}=== {} ===\n{p}", if i == 0 { "" } else { "\n" }, i + 1),
+        };
+        let headers: Vec<String> = prompts.iter().enumerate().map(header).collect();
+        let mut screen = Screen { waiting: vec![String::new(); prompts.len()], headers, shown: 0, failed: None };
+        let first = screen.headers[0].clone();
+        screen.put(&first);
+        screen
+    }
+
+    fn write(&mut self, i: usize, piece: &str) -> ControlFlow<()> {
+        if i == 0 {
+            self.put(piece)
+        } else {
+            self.waiting[i].push_str(piece)
+        }
+        if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn finish(&mut self) {
+        for i in 1..self.waiting.len() {
+            self.shown = i;
+            let text = format!("\n{}{}", self.headers[i], self.waiting[i]);
+            self.put(&text);
+        }
+        self.put("\n");
+    }
+
+    fn put(&mut self, text: &str) {
+        if self.failed.is_none() {
+            let mut out = io::stdout().lock();
+            self.failed = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_file_loses_its_last_newline_and_must_be_text() {
+        let path = std::env::temp_dir().join(format!("longhand-prompt-{}", std::process::id()));
+        fs::write(&path, "two\nlines\n").unwrap();
+        assert_eq!(read_prompt(&path).unwrap(), "two\nlines");
+        fs::write(&path, b"ab\xff").unwrap();
+        assert!(read_prompt(&path).unwrap_err().line.ends_with("is not UTF-8: byte 2"));
+        fs::remove_file(&path).unwrap();
+        assert!(read_prompt(&path).is_err());
+    }
+}

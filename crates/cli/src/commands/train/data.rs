@@ -1,0 +1,175 @@
+//! The data of a run: the user's text as token files in the run's folder, or the embedded stories.
+
+use super::defaults::stories as usual;
+use super::settings::Settings;
+use crate::failure::Failure;
+use longhand_gpt::data::{Documents, Rows, TRAIN, Texts, Tokens, VALIDATION, Windows};
+use longhand_gpt::error::Error;
+use longhand_gpt::tokenizer::{Special, Tokenizer};
+use longhand_gpt::world::{Split, World};
+use longhand_gpt::world_report::{Stories, stories};
+use std::path::Path;
+
+/// Rows to train and to validate on, and what is told about them.
+pub struct Data {
+    pub train: Box<dyn Rows>,
+    pub validation: Box<dyn Rows>,
+    /// Predicted tokens of one pass over the training part.
+    pub train_tokens: u64,
+    pub validation_tokens: u64,
+    /// Bytes of the training part.
+    pub train_bytes: u64,
+    /// Tokens a byte of the training and of the validation part: what turns nats a token into bits a byte.
+    pub train_rate: f64,
+    pub validation_rate: f64,
+    /// A story, or the first lines of the text.
+    pub opening: String,
+    /// What samples continue.
+    pub prompt: String,
+    /// For the embedded stories.
+    pub stories: Option<StoryData>,
+}
+
+/// The embedded world's stories.
+pub struct StoryData {
+    pub world: World,
+    pub train: Stories,
+    pub validation: Stories,
+}
+
+/// Characters of a prompt taken from the text, at most.
+const PROMPT_CHARS: usize = 48;
+/// Characters of the text shown at the start, at most.
+const OPENING_CHARS: usize = 320;
+
+/// Nats a token as bits a byte.
+pub fn bits_per_byte(nats_per_token: f64, tokens_per_byte: f64) -> f64 {
+    nats_per_token * tokens_per_byte / std::f64::consts::LN_2
+}
+
+/// A tokenizer for the embedded stories.
+///
+/// # Errors
+/// What training one says.
+pub fn story_tokenizer(settings: &Settings) -> Result<Tokenizer, Failure> {
+    let texts: Vec<String> =
+        World::full().stories(usual::SEED, Split::Train, usual::FOR_TOKENIZER).map(|s| s.text).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    Ok(Tokenizer::train(settings.tokenizer, &texts, settings.vocab_size)?)
+}
+
+/// The embedded stories as rows.
+///
+/// # Errors
+/// A tokenizer that lacks a character of a story.
+pub fn story_data(settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Failure> {
+    let world = World::full();
+    let wanted = settings.max_iters.saturating_mul(settings.rows_per_step() as u64);
+    let train = stories(&world, tokenizer, usual::SEED, Split::Train, wanted.clamp(usual::LEAST, usual::MOST))?;
+    let validation = stories(&world, tokenizer, usual::SEED, Split::Validation, usual::VALIDATION)?;
+    let first = world.story(usual::SEED, Split::Validation.range().start);
+    let block = settings.block_size;
+    Ok(Data {
+        train: Box::new(Documents::new(train.rows(block), block, settings.seed)?),
+        validation: Box::new(Documents::new(validation.rows(block), block, settings.seed)?),
+        train_tokens: train.tokens(),
+        train_bytes: train.bytes,
+        validation_tokens: validation.tokens(),
+        train_rate: train.tokens() as f64 / train.bytes as f64,
+        validation_rate: validation.tokens() as f64 / validation.bytes as f64,
+        prompt: settings.prompt.clone().unwrap_or_else(|| first.text[first.sentences[0].range.clone()].to_string()),
+        opening: first.text,
+        stories: Some(StoryData { world, train, validation }),
+    })
+}
+
+/// Whether the text is long enough, before anything is written.
+///
+/// # Errors
+/// How many tokens there are and how many are needed.
+pub fn check_length(texts: &Texts, tokenizer: &Tokenizer, block: usize) -> Result<(), Failure> {
+    // A token is rarely longer than 64 bytes: a text of so many bytes needs no count.
+    const LONG: usize = 64;
+    let long =
+        |parts: &[&str], tokens: usize| parts.iter().map(|p| p.len()).sum::<usize>() > tokens.saturating_mul(LONG);
+    let (train, validation) = (texts.train(), texts.validation());
+    if long(&train, block + 1) && long(&validation, 2) {
+        return Ok(());
+    }
+    let count = |parts: &[&str]| -> Result<usize, Failure> {
+        let mut ids = Vec::new();
+        parts.iter().try_for_each(|p| tokenizer.encode_into(p, Special::Text, &mut ids))?;
+        Ok(ids.len() + parts.len() - 1)
+    };
+    let (train, validation) = (count(&train)?, count(&validation)?);
+    if train > block && validation >= 2 {
+        return Ok(());
+    }
+    let problem = format!(
+        "too short: {train} tokens to train on and {validation} to validate on; a block size of {block} needs at \
+         least {} and 2",
+        block.saturating_add(1)
+    );
+    Err(Error::Data { path: texts.texts()[0].path.clone(), byte: None, problem }.into())
+}
+
+/// The text in a run's folder as rows.
+///
+/// # Errors
+/// Token files that are missing, damaged or of another tokenizer.
+pub fn text_data(folder: &Path, settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Failure> {
+    let open = |name: &str| Tokens::open(folder.join(name), tokenizer.vocab_size(), true);
+    let (train, validation) = (open(TRAIN)?, open(VALIDATION)?);
+    let beginning = |tokens: &Tokens, chars: usize| -> Result<String, Failure> {
+        let mut ids = vec![0; tokens.len().min(chars)];
+        tokens.copy_to(0, &mut ids);
+        Ok(tokenizer.decode(&ids)?.chars().take(chars).collect())
+    };
+    let opening = beginning(&train, OPENING_CHARS)?;
+    let prompt = match &settings.prompt {
+        Some(prompt) => prompt.clone(),
+        None => first_words(&beginning(&validation, 4 * PROMPT_CHARS)?),
+    };
+    let rate = |tokens: &Tokens| tokens.len() as f64 / tokens.text_bytes().max(1) as f64;
+    Ok(Data {
+        train_tokens: train.len() as u64 - 1,
+        train_bytes: train.text_bytes(),
+        validation_tokens: validation.len() as u64 - 1,
+        train_rate: rate(&train),
+        validation_rate: rate(&validation),
+        train: Box::new(Windows::new(train, settings.block_size, settings.seed)?),
+        validation: Box::new(Windows::for_evaluation(validation, settings.block_size)?),
+        opening,
+        prompt,
+        stories: None,
+    })
+}
+
+/// The first line with a few words, else the first with letters; cut after a word.
+fn first_words(text: &str) -> String {
+    let lines = || text.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric));
+    let line = lines().find(|l| l.split_whitespace().count() > 2).or_else(|| lines().next()).unwrap_or("");
+    if line.chars().count() <= PROMPT_CHARS {
+        return line.to_string();
+    }
+    let cut: String = line.chars().take(PROMPT_CHARS).collect();
+    match cut.rfind(' ') {
+        Some(at) if at > 0 => cut[..at].to_string(),
+        _ => cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_end_with_a_word() {
+        assert_eq!(first_words("\n  \n---\nHAMLET:\nTo be, or not.\nThat"), "To be, or not.");
+        assert_eq!(first_words("---\nHAMLET:\nNo."), "HAMLET:");
+        let long = "Now is the winter of our discontent made glorious summer by this";
+        assert_eq!(first_words(long), "Now is the winter of our discontent made");
+        assert_eq!(first_words(&"x".repeat(99)).len(), PROMPT_CHARS);
+        assert_eq!(first_words(""), "");
+    }
+}

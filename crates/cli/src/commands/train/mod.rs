@@ -1,0 +1,311 @@
+//! `longhand train`: everything that can fail for a reason known before the first step fails before it.
+
+mod data;
+mod defaults;
+mod metrics;
+mod minutes;
+mod report;
+mod running;
+mod settings;
+
+use crate::args::{Command, TrainArgs};
+use crate::failure::Failure;
+use crate::machine;
+use crate::pool::Workers;
+use crate::progress::{note, print_line, thousands};
+use crate::signals::Interrupt;
+use data::Data;
+use longhand_gpt::checkpoint;
+use longhand_gpt::data::Texts;
+use longhand_gpt::error::Error;
+use longhand_gpt::model::Gpt;
+use longhand_gpt::run_dir::{self, Existing, RunDir};
+use longhand_gpt::snapshot;
+use longhand_gpt::tokenizer::{Special, Tokenizer};
+use longhand_gpt::train::{Trainer, planned_bytes};
+use serde_json::{Value, json};
+use settings::{Settings, quoted};
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A run that is ready to go.
+pub struct Run {
+    pub dir: RunDir,
+    pub settings: Settings,
+    pub tokenizer: Tokenizer,
+    /// The tokenizer's files, which every checkpoint holds.
+    pub files: Vec<(&'static str, Vec<u8>)>,
+    pub data: Data,
+    pub trainer: Trainer,
+    /// The tokens that samples continue.
+    pub prompt: Vec<u32>,
+}
+
+/// Trains; the exit status.
+pub fn run(args: &TrainArgs) -> Result<u8, Failure> {
+    let began = Instant::now();
+    for (flag, given) in [("device", &args.device), ("compile", &args.compile), ("dtype", &args.dtype)] {
+        if let Some(value) = given {
+            note(&format!("--{flag} {value} is accepted and has no effect: training is on the CPU, in float32"));
+        }
+    }
+    let workers = Workers::new(args.threads)?;
+    let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
+    let run = if args.resume { resume(args, &workers)? } else { begin(args, &workers, began)? };
+    introduce(&run, &workers);
+    running::train(run, &workers, &interrupt)
+}
+
+/// A new run in a folder of its own.
+fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Failure> {
+    if args.minutes.is_some_and(|m| !(m > 0.0 && m < 1e6)) {
+        return Err(Failure::usage("--minutes: must be above 0"));
+    }
+    let texts = if args.texts.is_empty() { None } else { Some(Texts::read(&args.texts)?) };
+    let train_bytes = texts.as_ref().map_or(0, |t| t.train().iter().map(|p| p.len() as u64).sum());
+    let settings = Settings::resolve(args, train_bytes)?;
+    let tokenizer = match &texts {
+        Some(texts) => texts.tokenizer(settings.tokenizer, settings.vocab_size)?,
+        None => data::story_tokenizer(&settings)?,
+    };
+    if let Some(texts) = &texts {
+        data::check_length(texts, &tokenizer, settings.block_size)?;
+    }
+    let model = planned(&settings, &tokenizer)?;
+    // Weights and two moments.
+    let checkpoint_bytes = 12 * model.layout().len() as u64;
+
+    let (dir, created) = match &args.out_dir {
+        Some(path) => {
+            let existed = path.exists();
+            let existing = if args.overwrite { Existing::Overwrite } else { Existing::Refuse };
+            (RunDir::named(path, existing)?, !existed)
+        }
+        None => (RunDir::fresh(run_dir::RUNS, &name_of(args))?, true),
+    };
+    let folder = dir.path().to_path_buf();
+    let filled = fill(args, settings, texts, tokenizer, model, dir, checkpoint_bytes, workers, began);
+    if filled.is_err() && created {
+        let _ = fs::remove_dir_all(&folder);
+    }
+    filled
+}
+
+/// Writes the data into a new run's folder and sets up its trainer.
+fn fill(
+    args: &TrainArgs,
+    mut settings: Settings,
+    texts: Option<Texts>,
+    tokenizer: Tokenizer,
+    model: Gpt,
+    dir: RunDir,
+    checkpoint_bytes: u64,
+    workers: &Workers,
+    began: Instant,
+) -> Result<Run, Failure> {
+    checkpoint::probe(dir.checkpoints(), checkpoint_bytes)?;
+    tokenizer.save(dir.path(), settings.block_size)?;
+    if let Some(texts) = &texts {
+        texts.tokenize(&tokenizer, dir.path())?;
+    }
+    drop(texts);
+    let mut data = load(dir.path(), &settings, &tokenizer)?;
+    let mut trainer = Trainer::new(workers.ctx.clone(), model.clone(), settings.optim.clone(), settings.seed)?;
+    if let Some(minutes) = args.minutes {
+        let max_iters = minutes::fit(minutes, &mut trainer, &mut data, &settings, workers, began)?;
+        settings = Settings::resolve(&TrainArgs { max_iters: Some(max_iters), ..args.clone() }, data.train_bytes)?;
+        // From the beginning, with the schedule of the whole run.
+        trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
+        data = load(dir.path(), &settings, &tokenizer)?;
+        let command = settings.command(data.train_bytes);
+        print_line(&format!("{minutes} minutes are {max_iters} steps here; the same run: {command}"));
+    }
+    write_settings(&dir, &settings)?;
+    assemble(dir, settings, tokenizer, data, trainer)
+}
+
+/// The run in a folder, as it was at its last checkpoint.
+fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
+    let path = match &args.out_dir {
+        Some(path) => path.clone(),
+        None => {
+            let newest = run_dir::newest(run_dir::RUNS)?;
+            note(&format!("resuming {}, the newest run", newest.display()));
+            newest
+        }
+    };
+    let dir = RunDir::named(&path, Existing::Resume)?;
+    let stored = read_settings(&dir)?;
+    let settings = Settings::resolve(&stored, 0)?;
+    let kept = "a resume keeps the settings of its run";
+    if let Some(minutes) = args.minutes {
+        return Err(Failure::usage(format!("--minutes {minutes}: {kept}, and --max-iters is {}", settings.max_iters)));
+    }
+    let asked = Settings::resolve(&args.over(&stored), 0)?;
+    if let Some(difference) = asked.difference(&settings) {
+        return Err(Failure::usage(format!("{difference}: {kept}")));
+    }
+    let tokenizer = Tokenizer::load(dir.path())?;
+    let model = planned(&settings, &tokenizer)?;
+    let data = load(dir.path(), &settings, &tokenizer)?;
+    let mut trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
+    let checkpoints = dir.checkpoints();
+    // A run that ended before its first checkpoint begins again.
+    let any = fs::read_dir(&checkpoints).is_ok_and(|entries| {
+        entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
+    });
+    if any && !checkpoint::steps(&checkpoints)?.is_empty() {
+        let loaded = checkpoint::load_newest(&checkpoints)?;
+        for skipped in &loaded.skipped {
+            note(&format!("not used: {skipped}"));
+        }
+        snapshot::restore(&mut trainer, &loaded)?;
+    }
+    print_line(&format!("going on with {} after step {}", dir.path().display(), trainer.steps_done()));
+    assemble(dir, settings, tokenizer, data, trainer)
+}
+
+fn assemble(
+    dir: RunDir,
+    settings: Settings,
+    tokenizer: Tokenizer,
+    data: Data,
+    trainer: Trainer,
+) -> Result<Run, Failure> {
+    let mut prompt = Vec::new();
+    // A story is told from its beginning; a text may be joined anywhere.
+    if (data.stories.is_some() || data.prompt.is_empty())
+        && let Some(end) = tokenizer.end_id()
+    {
+        prompt.push(end);
+    }
+    tokenizer.encode_into(&data.prompt, Special::Parse, &mut prompt)?;
+    let files = snapshot::tokenizer_files(dir.path())?;
+    Ok(Run { dir, settings, tokenizer, files, data, trainer, prompt })
+}
+
+fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Failure> {
+    if settings.texts.is_empty() {
+        data::story_data(settings, tokenizer)
+    } else {
+        data::text_data(folder, settings, tokenizer)
+    }
+}
+
+/// The model, if its training fits the memory that there is.
+fn planned(settings: &Settings, tokenizer: &Tokenizer) -> Result<Gpt, Failure> {
+    let config = settings.config(tokenizer)?;
+    let shape = format!("{} rows of {} tokens", settings.batch_size, settings.block_size);
+    let what = format!("training {} million parameters on {shape}", config.param_count() / 1_000_000);
+    let refuse = |needed| -> Result<Gpt, Failure> {
+        let available = machine::available_memory().unwrap_or(u64::MAX);
+        Err(Error::Memory { what: what.clone(), needed, available }.into())
+    };
+    // Weights, gradients and two moments alone; the rest is known when the model is laid out.
+    let least = config.param_count().saturating_mul(16);
+    let available = machine::available_memory().unwrap_or(u64::MAX);
+    if least > available {
+        return refuse(least);
+    }
+    let model = Gpt::new(&config)?;
+    let needed = planned_bytes(&model, settings.batch_size.saturating_mul(settings.block_size));
+    if needed > available { refuse(needed) } else { Ok(model) }
+}
+
+/// The name of a run without a folder of its own: the first text's.
+fn name_of(args: &TrainArgs) -> String {
+    match args.texts.first() {
+        None => "stories".into(),
+        Some(path) => match path.file_stem() {
+            Some(stem) if stem != "-" => stem.to_string_lossy().into_owned(),
+            _ => "text".into(),
+        },
+    }
+}
+
+/// Keeps the run's flags in run.json, whole or not at all.
+fn write_settings(dir: &RunDir, settings: &Settings) -> Result<(), Failure> {
+    let path = dir.file("run.json");
+    let tmp = dir.file("run.json.tmp");
+    let text = format!(
+        "{:#}\n",
+        json!({
+            "format": "longhand-run", "version": 1, "longhand": env!("CARGO_PKG_VERSION"), "args": settings.args(),
+        })
+    );
+    let written = (|| {
+        let mut file = fs::File::create(&tmp)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&tmp, &path)
+    })();
+    written.map_err(|e| Failure::new(format!("{}: {e}", path.display())))
+}
+
+fn read_settings(dir: &RunDir) -> Result<TrainArgs, Failure> {
+    let path = dir.file("run.json");
+    let bad = |problem: &str| Failure::new(format!("{}: {problem}", path.display()));
+    let text = fs::read(&path).map_err(|e| bad(&e.to_string()))?;
+    let value: Value = serde_json::from_slice(&text).map_err(|e| bad(&e.to_string()))?;
+    let Some(args) = value["args"].as_array() else {
+        return Err(bad("the run ended before its first step; --overwrite begins it again"));
+    };
+    let words = args.iter().map(|a| a.as_str().unwrap_or_default().into());
+    let words = std::iter::once("longhand".into()).chain(words);
+    match crate::args::parse(words) {
+        Ok(crate::args::Cli { command: Command::Train(args) }) => Ok(*args),
+        _ => Err(bad("args: are not those of a run")),
+    }
+}
+
+/// What is trained on, and what is built.
+fn introduce(run: &Run, workers: &Workers) {
+    let (data, s, config) = (&run.data, &run.settings, run.trainer.model().config());
+    if run.trainer.steps_done() == 0 {
+        let what = if data.stories.is_some() { "A story of the world:" } else { "The text begins:" };
+        print_line(&format!("{what}\n\n{}\n", report::indented(&data.opening)));
+    }
+    let accumulated = match s.gradient_accumulation_steps {
+        1 => String::new(),
+        n => format!(" × {n}"),
+    };
+    print_line(&format!(
+        "{}, {} layers, {} heads, {} channels: {} parameters; context {}, vocabulary {} ({}); {} steps of {}{} rows",
+        config.arch.name(),
+        config.n_layer,
+        config.n_head,
+        config.n_embd,
+        thousands(config.param_count()),
+        config.n_positions,
+        thousands(config.vocab_size as u64),
+        run.tokenizer.kind().name(),
+        thousands(s.max_iters),
+        s.batch_size,
+        accumulated,
+    ));
+    let needed = planned_bytes(run.trainer.model(), s.batch_size * s.block_size);
+    print_line(&format!(
+        "{} tokens to train on, {} to validate; {} planned; {}, {} threads; writing to {}\n",
+        thousands(data.train_tokens),
+        thousands(data.validation_tokens),
+        machine::human_bytes(needed),
+        workers.ctx.isa(),
+        workers.ctx.threads(),
+        run.dir.path().display(),
+    ));
+}
+
+/// The command that goes on with a run.
+pub fn resume_command(folder: &Path) -> String {
+    format!("longhand train --resume --out-dir {}", quoted(&folder.to_string_lossy()))
+}
+
+/// The newest checkpoint's folder, for the last lines.
+pub fn newest_checkpoint(dir: &RunDir) -> PathBuf {
+    match checkpoint::steps(dir.checkpoints()).unwrap_or_default().first() {
+        Some(step) => dir.checkpoints().join(format!("step-{step}")),
+        None => dir.checkpoints(),
+    }
+}

@@ -1,0 +1,206 @@
+//! Wrong use: one clear line, a non-zero exit, and everything that was there stays as it was.
+
+mod common;
+
+use common::Folder;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+#[test]
+fn texts_that_cannot_train() {
+    let f = Folder::new("texts");
+    f.write("empty.txt", "");
+    f.write("binary.txt", b"ab\0cd".repeat(100));
+    f.write("latin1.txt", b"caf\xe9 au lait ".repeat(100));
+    f.write("short.txt", "only this");
+    fs::create_dir(f.path().join("folder")).unwrap();
+    let line = |text: &str| f.run(&format!("train {text} --tokenizer bytes --max-iters 2")).refused(1);
+    assert_eq!(line("missing.txt"), "missing.txt: No such file or directory (os error 2)");
+    assert!(line("empty.txt").starts_with("empty.txt: "), "{}", line("empty.txt"));
+    assert_eq!(line("binary.txt"), "binary.txt:byte 2: not a text file: a NUL byte");
+    assert!(line("latin1.txt").starts_with("latin1.txt:byte 3: "), "{}", line("latin1.txt"));
+    assert_eq!(
+        line("short.txt"),
+        "short.txt: too short: 8 tokens to train on and 1 to validate on; a block size of 128 needs at least 129 and 2"
+    );
+    assert!(line("folder").starts_with("folder: a folder without texts"), "{}", line("folder"));
+    let f2 = f.run("train short.txt --tokenizer bpe --max-iters 2").refused(1);
+    assert!(f2.contains("too short"), "{f2}");
+    assert!(!f.path().join("runs").exists(), "a refused run leaves no folder");
+}
+
+#[test]
+fn values_that_make_no_model() {
+    let f = Folder::new("values");
+    f.text();
+    let line = |flags: &str| f.run(&f.tiny(flags)).refused(1);
+    let bad = "n_embd = 16: must be divisible by n_head = 3";
+    assert_eq!(f.run("train t.txt --tokenizer bytes --n-embd 16 --n-head 3").refused(1), bad);
+    assert_eq!(line("--max-iters 0"), "max_iters = 0: must be from 1 to 4294967295");
+    assert_eq!(line("--dropout 1.0"), "embd_pdrop = 1: must be at least 0 and below 1");
+    assert!(line("--beta2 2").starts_with("beta2 = 2: "));
+    assert!(line("--preset gpt5").starts_with("preset = gpt5: must be one of nano, tiny"));
+    assert!(line("--vocab-size 300").starts_with("vocab_size = 300: only bpe"));
+    assert!(!f.path().join("runs").exists());
+}
+
+#[test]
+fn wrong_command_lines() {
+    let f = Folder::new("usage");
+    let line = |words: &str| f.run(words).refused(2);
+    assert_eq!(line("train --n-lyer 4"), "unknown flag --n-lyer; did you mean --n-layer?");
+    assert_eq!(line("train --max_itres 4"), "unknown flag --max_itres; did you mean --max-iters?");
+    assert_eq!(line("generat"), "unknown command generat; did you mean generate?");
+    assert_eq!(line("train --max-iters=-3"), "invalid value '-3' for '--max-iters <N>': invalid digit found in string");
+    assert_eq!(line("train --threads 0"), "threads = 0: must be from 1 to 1024");
+    assert!(line("generate --temp nan").starts_with("temp = NaN: "));
+    assert!(line("generate --top-p 0").starts_with("top_p = 0: above 0"));
+    assert!(line("generate -n -7").starts_with("--n-predict -7: "));
+    assert!(line("train --overwrite").contains("--out-dir"));
+    assert!(line("train --minutes 0").starts_with("--minutes: "));
+    let output = f.command("doctor").env("LONGHAND_ISA", "sse9").output().unwrap();
+    let unknown = common::Done::of(output).refused(1);
+    assert_eq!(unknown, "LONGHAND_ISA: \"sse9\" is unknown, expected scalar, portable, avx2 or avx512");
+    assert!(f.run("--help").good().contains("generate"));
+    assert!(f.run("train --help").good().contains("--learning-rate"));
+    assert!(f.run("--version").good().starts_with("longhand "));
+}
+
+#[test]
+fn more_than_the_memory_is_refused_before_starting() {
+    let f = Folder::new("memory");
+    f.text();
+    let began = Instant::now();
+    let line = f.run("train t.txt --tokenizer bytes --preset gpt3-175b").refused(1);
+    assert!(line.starts_with("training 17") && line.contains(" needs ") && line.ends_with(" available"), "{line}");
+    let flags = "--block-size 16 --batch-size 1000000 --n-embd 512 --n-head 8 --n-layer 48";
+    let line = f.run(&format!("train t.txt --tokenizer bytes {flags}")).refused(1);
+    assert!(line.contains("on 1000000 rows of 16 tokens needs "), "{line}");
+    assert!(began.elapsed() < Duration::from_secs(60) && !f.path().join("runs").exists());
+}
+
+#[test]
+fn folders_that_cannot_be_used() {
+    let f = Folder::new("folders");
+    f.text();
+    f.write("file", "x");
+    fs::create_dir(f.path().join("mine")).unwrap();
+    f.write("mine/notes.md", "keep me");
+    f.run(&f.tiny("--max-iters 3 --out-dir used")).good();
+    let before = (f.snapshot("used"), f.snapshot("mine"));
+    let line = |flags: &str| f.run(&f.tiny(&format!("--max-iters 3 {flags}"))).refused(1);
+    assert_eq!(
+        line("--out-dir used"),
+        "used: holds a run with checkpoints up to step 3; --resume goes on with it, --overwrite replaces it"
+    );
+    assert_eq!(line("--out-dir file"), "file: is a file, not a folder");
+    assert!(line("--out-dir mine --overwrite").starts_with("mine: holds 1 files that are no run (notes.md)"));
+    assert!(line("--out-dir file/below").starts_with("file/below: "));
+    assert!(line("--out-dir /proc/longhand").starts_with("/proc/longhand: "));
+    assert!(line("--out-dir nothing --resume").starts_with("nothing: there is no run to resume"));
+    // What is wrong for another reason does not replace a run either.
+    let wrong = f.run("train missing.txt --out-dir used --overwrite").refused(1);
+    assert!(wrong.starts_with("missing.txt: "));
+    f.run(&f.tiny("--n-head 5 --out-dir used --overwrite")).refused(1);
+    assert_eq!((f.snapshot("used"), f.snapshot("mine")), before);
+    f.run(&f.tiny("--max-iters 2 --out-dir used --overwrite")).good();
+}
+
+#[test]
+fn a_run_in_use_names_its_process() {
+    let f = Folder::new("in-use");
+    f.text();
+    let mut first = f.spawn(&f.tiny("--max-iters 1000000 --eval-interval 1000000 --out-dir r"));
+    wait_for(&f.path().join("r/metrics.jsonl"));
+    let line = f.run("train --resume --out-dir r").refused(1);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(line, format!("r: is in use by process {}: wait for it, or choose another folder", first.id()));
+}
+
+#[test]
+fn a_resume_keeps_its_settings() {
+    let f = Folder::new("resume-flags");
+    f.text();
+    f.run(&f.tiny("--max-iters 3 --out-dir r")).good();
+    let line = |flags: &str| f.run(&format!("train --resume --out-dir r {flags}")).refused(2);
+    assert_eq!(line("--max-iters 4"), "--max-iters 4, not 3: a resume keeps the settings of its run");
+    assert_eq!(line("--minutes 3"), "--minutes 3: a resume keeps the settings of its run, and --max-iters is 3");
+    assert!(line("other.txt").contains("a resume keeps"));
+}
+
+#[test]
+fn checkpoints_that_are_damaged_or_foreign() {
+    let f = Folder::new("damaged");
+    f.text();
+    f.run(&f.tiny("--max-iters 4 --save-interval 2 --out-dir r")).good();
+    let ask = |folder: &str| f.run(&format!("generate -m {folder} -p The -n 5 -s 1"));
+    let (step_2, step_4) = ("r/checkpoints/step-2", "r/checkpoints/step-4");
+    let whole = ask(step_4).good();
+    assert_eq!(ask("r").good(), whole);
+    let model = f.path().join(step_4).join("model.safetensors");
+    let good = fs::read(&model).unwrap();
+
+    fs::write(&model, &good[..good.len() - 100]).unwrap();
+    let line = ask(step_4).refused(1);
+    assert!(line.starts_with("r/checkpoints/step-4/model.safetensors: size = "), "{line}");
+    // The run has an older checkpoint, and says that it is used.
+    let older = ask("r");
+    assert!(older.err.starts_with("longhand: not used: r/checkpoints/step-4/model.safetensors: size"), "{older:?}");
+    assert_eq!(older.good(), ask(step_2).good());
+
+    let mut flipped = good.clone();
+    flipped[good.len() / 2] ^= 4;
+    fs::write(&model, &flipped).unwrap();
+    let line = ask(step_4).refused(1);
+    assert!(line.starts_with("r/checkpoints/step-4/model.safetensors: checksum = "), "{line}");
+
+    fs::remove_file(f.path().join(step_2).join("manifest.json")).unwrap();
+    for words in ["generate -m r -s 1", "train --resume --out-dir r"] {
+        let line = f.run(words).refused(1);
+        assert!(line.starts_with("r/checkpoints: no whole checkpoint here: "), "{line}");
+    }
+    fs::write(&model, &good).unwrap();
+    assert_eq!(ask("r").good(), whole);
+
+    fs::create_dir(f.path().join("foreign")).unwrap();
+    f.write("foreign/model.safetensors", &good);
+    f.write("foreign/config.json", "{}");
+    let line = ask("foreign").refused(1);
+    assert_eq!(line, "foreign: is neither a run nor a checkpoint: it has no run.json and no manifest.json");
+    f.write("foreign/manifest.json", "{\"format\": \"other\"}");
+    let line = ask("foreign").refused(1);
+    assert!(line.starts_with("foreign/manifest.json: format = "), "{line}");
+    assert_eq!(ask("t.txt").refused(1), "t.txt: is a file; give the folder of a run or of a checkpoint");
+    assert_eq!(ask("nowhere").refused(1), "nowhere: No such file or directory (os error 2)");
+    let line = f.run("generate -s 1").refused(1);
+    assert_eq!(line, "runs: no run here has a checkpoint; train one first");
+}
+
+#[test]
+fn prompts_that_the_tokenizer_does_not_know() {
+    let f = Folder::new("prompts");
+    f.text();
+    let flags = "--max-iters 2 --n-layer 1 --n-head 2 --n-embd 16 --block-size 16 --batch-size 4 --eval-iters 2";
+    f.run(&format!("train t.txt --tokenizer chars --out-dir c {flags}")).good();
+    let line = f.run_args(&["generate", "-m", "c", "-s", "1", "-p", "The cät"]).refused(1);
+    assert!(line.starts_with("prompt: the character 'ä' (U+00E4) at position 5"), "{line}");
+    let line = f.run_args(&["generate", "-m", "c", "-s", "1", "-p", "The cat sat 7 times."]).refused(1);
+    assert_eq!(line, "the prompt has 20 tokens: the model's context is 16");
+    f.write("p.bin", b"The \xff");
+    let line = f.run("generate -m c -s 1 -f p.bin").refused(1);
+    assert_eq!(line, "p.bin: is not UTF-8: byte 4");
+    let line =
+        f.run_args(&["train", "t.txt", "--tokenizer", "chars", "--prompt", "ünknown", "--block-size", "16"]).refused(1);
+    assert!(line.contains("'ü'"), "{line}");
+}
+
+/// Waits until a run writes its readings.
+fn wait_for(path: &Path) {
+    let began = Instant::now();
+    while !fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} did not appear", path.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

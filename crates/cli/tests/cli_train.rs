@@ -1,0 +1,167 @@
+//! Runs of the binary: the same weights for any number of threads, after kill −9, after Ctrl-C, and text from them.
+
+mod common;
+
+use common::{Done, Folder, weights};
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const STEPS: &str = "--max-iters 60 --eval-interval 20 --save-interval 5";
+
+#[test]
+fn the_printed_hash_is_the_same_for_any_number_of_threads() {
+    let f = Folder::new("threads");
+    f.text();
+    let hash = |threads: usize| {
+        let flags = format!("--max-iters 30 --dropout 0.1 --threads {threads} --out-dir r{threads}");
+        weights(&f.run(&f.tiny(&flags)).good())
+    };
+    let one = hash(1);
+    for threads in [2, 3, 7] {
+        assert_eq!(hash(threads), one, "{threads} threads");
+    }
+}
+
+#[test]
+fn the_printed_command_reproduces_the_run() {
+    let f = Folder::new("reproduce");
+    f.text();
+    let flags = "--max_iters=20 --batch_size 3 --gradient_accumulation_steps 2 --seed 5 --learning-rate 3e-3";
+    let out = f
+        .run(&format!("train t.txt --n-layer 1 --n-head 2 --n-embd 16 --block-size 16 --tokenizer chars {flags}"))
+        .good();
+    let command = out.lines().find_map(|l| l.strip_prefix("reproduce   longhand ")).unwrap();
+    let again = f.run(command).good();
+    assert_eq!(weights(&again), weights(&out));
+    // The second run has a folder of its own, beside the first.
+    assert!(f.path().join("runs/t/loss.svg").exists() && f.path().join("runs/t-2/metrics.jsonl").exists());
+    for file in ["tokenizer.json", "metrics.jsonl", "loss.svg", "sample.txt", "checkpoints/step-20/model.safetensors"] {
+        assert!(f.path().join("runs/t").join(file).exists(), "{file}");
+    }
+    let summary = fs::read_to_string(f.path().join("runs/t/metrics.jsonl")).unwrap();
+    assert!(summary.lines().last().unwrap().contains(&weights(&out)));
+}
+
+#[test]
+fn a_killed_run_goes_on_bit_for_bit() {
+    let f = Folder::new("kill");
+    f.text();
+    let whole = weights(&f.run(&f.tiny(&format!("{STEPS} --out-dir whole"))).good());
+    let words = f.tiny(&format!("{STEPS} --out-dir r"));
+    let mut child = f.spawn(&words);
+    // Moments spread over a run; the last kill may find it finished.
+    for moment in 0..6u64 {
+        std::thread::sleep(Duration::from_millis(60 + 53 * moment));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if !f.path().join("r/run.json").exists()
+            || !fs::read_to_string(f.path().join("r/run.json")).unwrap().contains("args")
+        {
+            child = f.spawn(&format!("{words} --overwrite"));
+            continue;
+        }
+        child = f.spawn("train --resume --out-dir r");
+    }
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert_eq!(weights(&done.good()), whole);
+    // A finished run can be asked again for its report.
+    assert_eq!(weights(&f.run("train --resume --out-dir r").good()), whole);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let f = Folder::new("signals");
+    f.text();
+    let whole = weights(&f.run(&f.tiny(&format!("{STEPS} --out-dir whole"))).good());
+    for (signal, status) in [("-INT", 130), ("-TERM", 143)] {
+        let folder = format!("r{status}");
+        let child = f.spawn(&f.tiny(&format!("{STEPS} --out-dir {folder}")));
+        let metrics = f.path().join(&folder).join("metrics.jsonl");
+        let began = Instant::now();
+        while !fs::read_to_string(&metrics).is_ok_and(|t| t.lines().count() > 3) {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let done = Done::of(child.wait_with_output().unwrap());
+        if done.status == Some(0) {
+            // So fast that the run was over.
+            assert_eq!(weights(&done.out), whole);
+            continue;
+        }
+        let line = done.refused(status);
+        assert!(line.starts_with("stopped after step "), "{line}");
+        let command = line.split_once("go on with: longhand ").unwrap().1;
+        assert_eq!(weights(&f.run(command).good()), whole);
+    }
+}
+
+#[test]
+fn generation_continues_prompts() {
+    let f = Folder::new("generate");
+    f.text();
+    f.run(&f.tiny("--max-iters 60 --learning-rate 1e-2")).good();
+    let named = f.run_args(&["generate", "-p", "The c", "-n", "8", "-s", "3"]);
+    assert_eq!(named.err.lines().next(), Some("longhand: using runs/t, the newest run"));
+    let text = named.good();
+    assert!(text.starts_with("The c") && text.len() >= 6, "{text:?}");
+    let ask = |more: &[&str]| f.run_args(&[&["generate", "-m", "runs/t", "-s", "3", "-n", "8"], more].concat()).good();
+    assert_eq!(ask(&["-p", "The c"]), text);
+    assert_eq!(ask(&["-p", "The c", "-t", "1"]), text);
+    // Two prompts: each as alone in its place, under a header.
+    let both = ask(&["-p", "The c", "-p", "The c"]);
+    assert!(both.starts_with(&format!("=== 1 ===\n{}", text.trim_end_matches('\n'))), "{both:?}");
+    assert!(both.contains("\n=== 2 ===\nThe c"), "{both:?}");
+    // An empty prompt begins a text; a stop text is not shown.
+    assert!(!ask(&["-p", ""]).is_empty() && !ask(&[]).is_empty());
+    assert_eq!(
+        ask(&["-p", "The ", "--temp", "0", "--stop", " ", "-n", "100", "--context-shift"]).matches(' ').count(),
+        1
+    );
+    // The context is 16 tokens.
+    let full = f.run_args(&["generate", "-m", "runs/t", "-s", "3", "-p", "The cat", "--ignore-eos"]);
+    assert!(full.err.contains("stopped at the end of the context of 16 tokens; --context-shift goes on"), "{full:?}");
+    let shifted = ask(&["-p", "The cat", "--ignore-eos", "--context-shift", "-n", "60", "--temp", "0"]);
+    assert!(shifted.len() > 60, "{shifted:?}");
+    f.write("p.txt", "The c\n");
+    assert_eq!(ask(&["-f", "p.txt"]), text);
+}
+
+#[test]
+fn texts_come_from_folders_and_standard_input() {
+    let f = Folder::new("sources");
+    f.text();
+    fs::create_dir(f.path().join("books")).unwrap();
+    fs::copy(f.path().join("t.txt"), f.path().join("books/a.txt")).unwrap();
+    let flags = "--tokenizer bytes --n-layer 1 --n-head 2 --n-embd 16 --block-size 16 --batch-size 4 --max-iters 5";
+    let file = weights(&f.run(&format!("train t.txt {flags}")).good());
+    assert_eq!(weights(&f.run(&format!("train books {flags}")).good()), file);
+    let input = fs::File::open(f.path().join("t.txt")).unwrap();
+    let piped = f.command(&format!("train - {flags}")).stdin(input).output().unwrap();
+    assert_eq!(weights(&Done::of(piped).good()), file);
+    assert!(f.path().join("runs/text").exists());
+}
+
+#[test]
+fn minutes_become_steps_once() {
+    let f = Folder::new("minutes");
+    f.text();
+    let out = f.run(&f.tiny("--minutes 0.03 --out-dir r")).good();
+    let line = out.lines().find(|l| l.starts_with("0.03 minutes are ")).unwrap();
+    let command = line.split_once("the same run: longhand ").unwrap().1;
+    assert!(command.contains("--max-iters ") && !command.contains("--minutes"), "{line}");
+    assert_eq!(weights(&f.run(command).good()), weights(&out));
+}
+
+#[test]
+fn flags_of_nanogpt_without_effect_are_noted() {
+    let f = Folder::new("nanogpt");
+    f.text();
+    let done = f.run(&f.tiny("--max_iters=2 --device=cpu --compile=False --dtype=float32"));
+    for flag in ["--device cpu", "--compile False", "--dtype float32"] {
+        assert!(done.err.contains(&format!("longhand: {flag} is accepted and has no effect")), "{done:?}");
+    }
+    done.good();
+}

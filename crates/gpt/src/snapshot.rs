@@ -1,0 +1,230 @@
+//! Models and trainers to checkpoints and back: a run goes on with the bits it stopped with.
+
+use crate::checkpoint::{self, Contents, Loaded};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::hash::weights_hash;
+use crate::model::Gpt;
+use crate::run_dir;
+use crate::safetensors_io::{self, NamedTensor, Tensor};
+use crate::tokenizer::Tokenizer;
+use longhand_tensor::params::{ParamLayout, Params};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "train")]
+use crate::train::Trainer;
+
+/// Names of the moments in optimizer.safetensors: these before a parameter's name.
+const FIRST: &str = "exp_avg.";
+const SECOND: &str = "exp_avg_sq.";
+
+/// The hash of weights: every tensor's name and bits, in the layout's order.
+pub fn hash(params: &Params) -> u64 {
+    let layout = params.layout();
+    weights_hash(layout.ids().map(|id| (layout.spec(id).name.as_str(), params.get(id))))
+}
+
+/// A tokenizer's files under their names, for a checkpoint that opens by itself.
+/// # Errors
+/// As `Tokenizer::save`.
+pub fn tokenizer_files(folder: impl AsRef<Path>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let read = |name| {
+        let path = folder.as_ref().join(name);
+        Ok((name, std::fs::read(&path).map_err(Error::io(&path))?))
+    };
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].into_iter().map(read).collect()
+}
+
+/// Saves weights, moments and the step of `trainer` as `folder/step-N`; `settings` is kept beside them. Returns the
+/// checkpoint's path.
+/// # Errors
+/// As `checkpoint::save`.
+#[cfg(feature = "train")]
+pub fn save(
+    folder: impl AsRef<Path>,
+    trainer: &Trainer,
+    seed: u64,
+    settings: &Value,
+    files: &[(&str, Vec<u8>)],
+) -> Result<PathBuf> {
+    let (params, moments) = (trainer.params(), trainer.moments());
+    let layout = params.layout();
+    let names = |prefix: &str| layout.specs().iter().map(|s| format!("{prefix}{}", s.name)).collect::<Vec<_>>();
+    let (weights, first, second) = (names(""), names(FIRST), names(SECOND));
+    let mut model = Vec::new();
+    let mut optimizer = Vec::new();
+    for (i, id) in layout.ids().enumerate() {
+        let shape = layout.spec(id).shape.as_slice();
+        model.push(NamedTensor { name: &weights[i], shape, data: params.get(id) });
+        optimizer.push(NamedTensor { name: &first[i], shape, data: moments.m.get(id) });
+        optimizer.push(NamedTensor { name: &second[i], shape, data: moments.v.get(id) });
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let contents = Contents {
+        model: &model,
+        optimizer: &optimizer,
+        config: &trainer.model().config().to_hf_json(),
+        trainer: settings,
+        seed,
+        fused: trainer.ctx().isa().fused(),
+        files: &files,
+    };
+    checkpoint::save(folder, trainer.steps_done(), &contents)
+}
+
+/// Puts a checkpoint's weights, moments and step into `trainer`.
+/// # Errors
+/// `Tensors` listing what does not fit the model; `Checkpoint` for one of the other rounding class, with which the
+/// run would not go on bitwise.
+#[cfg(feature = "train")]
+pub fn restore(trainer: &mut Trainer, loaded: &Loaded) -> Result<()> {
+    let fused = trainer.ctx().isa().fused();
+    if loaded.fused != fused {
+        let class = |fused| if fused { "F (fused multiply-add)" } else { "U (two roundings)" };
+        let problem = format!(
+            "was computed in rounding class {}; this run is in class {}; set LONGHAND_ISA to go on in the same",
+            class(loaded.fused),
+            class(fused)
+        );
+        return Err(Error::Checkpoint { path: loaded.path.clone(), problem });
+    }
+    let layout = trainer.params().layout().clone();
+    fill(trainer.params_mut(), &layout, &loaded.model, "", &loaded.path)?;
+    let optimizer: Vec<(String, Vec<usize>)> = [FIRST, SECOND]
+        .iter()
+        .flat_map(|prefix| layout.specs().iter().map(move |s| (format!("{prefix}{}", s.name), s.shape.to_vec())))
+        .collect();
+    safetensors_io::check_names(&loaded.path, &loaded.optimizer, &optimizer)?;
+    copy(&mut trainer.moments_mut().m, &layout, &loaded.optimizer, FIRST);
+    copy(&mut trainer.moments_mut().v, &layout, &loaded.optimizer, SECOND);
+    trainer.set_steps_done(loaded.step);
+    Ok(())
+}
+
+/// Checks that `tensors` are exactly the layout's, and copies them.
+fn fill(params: &mut Params, layout: &ParamLayout, tensors: &[Tensor], prefix: &str, path: &Path) -> Result<()> {
+    let expected: Vec<(String, Vec<usize>)> =
+        layout.specs().iter().map(|s| (format!("{prefix}{}", s.name), s.shape.to_vec())).collect();
+    safetensors_io::check_names(path, tensors, &expected)?;
+    copy(params, layout, tensors, prefix);
+    Ok(())
+}
+
+fn copy(params: &mut Params, layout: &ParamLayout, tensors: &[Tensor], prefix: &str) {
+    for id in layout.ids() {
+        let name = &layout.spec(id).name;
+        if let Some(tensor) = tensors.iter().find(|t| t.name.strip_prefix(prefix) == Some(name)) {
+            params.get_mut(id).copy_from_slice(&tensor.data);
+        }
+    }
+}
+
+/// A trained model, ready to be asked.
+#[derive(Debug)]
+pub struct Trained {
+    /// Its structure.
+    pub model: Gpt,
+    /// Its weights.
+    pub params: Params,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The checkpoint.
+    pub path: PathBuf,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Newer checkpoints that could not be used, and why.
+    pub skipped: Vec<String>,
+}
+
+/// Reads a trained model from a run's folder (its newest whole checkpoint) or from a checkpoint's.
+/// # Errors
+/// `Checkpoint`, `BadFile` or `Io` for what is missing, damaged or no checkpoint; `Tensors` for weights that do not
+/// fit config.json.
+pub fn open(folder: impl AsRef<Path>) -> Result<Trained> {
+    let folder = folder.as_ref();
+    let meta = std::fs::metadata(folder).map_err(Error::io(folder))?;
+    if !meta.is_dir() {
+        let problem = "is a file; give the folder of a run or of a checkpoint".into();
+        return Err(Error::Checkpoint { path: folder.into(), problem });
+    }
+    let loaded = if run_dir::is_run(folder) {
+        checkpoint::load_newest(run_dir::checkpoints_of(folder))?
+    } else if folder.join("manifest.json").exists() {
+        checkpoint::load(folder)?
+    } else {
+        let problem = "is neither a run nor a checkpoint: it has no run.json and no manifest.json".into();
+        return Err(Error::Checkpoint { path: folder.into(), problem });
+    };
+    let file = loaded.path.join("config.json");
+    let config = Config::from_hf_json(&loaded.config).map_err(|e| e.in_file(&file))?;
+    let tokenizer = Tokenizer::load(&loaded.path)?;
+    if tokenizer.vocab_size() != config.vocab_size {
+        let limit = format!("must be the tokenizer's {}", tokenizer.vocab_size());
+        return Err(Error::bad_file(&file, "vocab_size", config.vocab_size, limit));
+    }
+    let model = Gpt::new(&config)?;
+    let mut params = Params::zeroed(model.layout().clone())?;
+    let layout = model.layout().clone();
+    fill(&mut params, &layout, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
+    Ok(Trained { model, params, tokenizer, path: loaded.path, step: loaded.step, skipped: loaded.skipped })
+}
+
+#[cfg(all(test, feature = "train"))]
+mod tests {
+    use super::*;
+    use crate::config::Arch;
+    use crate::data::Batch;
+    use crate::fs::TestDir;
+    use crate::optim::{OptimOptions, Schedule};
+    use longhand_tensor::Ctx;
+
+    fn trainer() -> Trainer {
+        let mut config = Config::new(Arch::Gpt1, 257, 8);
+        (config.n_layer, config.n_embd, config.n_head) = (1, 8, 2);
+        let options = OptimOptions {
+            learning_rate: 1e-2,
+            min_lr: 1e-3,
+            warmup_iters: 1,
+            lr_decay_iters: 10,
+            schedule: Schedule::Cosine,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            grad_clip: 1.0,
+        };
+        Trainer::new(Ctx::default(), Gpt::new(&config).unwrap(), options, 3).unwrap()
+    }
+
+    fn batch() -> Vec<Batch> {
+        vec![Batch { tokens: vec![1, 2, 3, 4, 5, 6], targets: vec![2, 3, 4, 5, 6, 7], lens: vec![4, 2] }]
+    }
+
+    #[test]
+    fn a_trainer_goes_on_from_its_checkpoint_bit_for_bit() {
+        let dir = TestDir::new("snapshot");
+        let tokens = Tokenizer::bytes();
+        tokens.save(dir.path(), 8).unwrap();
+        let files = tokenizer_files(dir.path()).unwrap();
+        let mut whole = trainer();
+        for _ in 0..3 {
+            whole.step(&batch()).unwrap();
+        }
+        let path = save(dir.path(), &whole, 3, &Value::Null, &files).unwrap();
+        let mut resumed = trainer();
+        restore(&mut resumed, &checkpoint::load_newest(dir.path()).unwrap()).unwrap();
+        assert_eq!((resumed.steps_done(), hash(resumed.params())), (3, hash(whole.params())));
+        for _ in 0..3 {
+            assert_eq!(whole.step(&batch()).unwrap(), resumed.step(&batch()).unwrap());
+        }
+        assert_eq!(hash(resumed.params()), hash(whole.params()));
+
+        let opened = open(&path).unwrap();
+        assert_eq!((opened.step, opened.tokenizer.vocab_size()), (3, 257));
+        let line = open(dir.path()).unwrap_err().to_string();
+        assert!(line.ends_with("it has no run.json and no manifest.json"), "{line}");
+        let line = open(path.join("config.json")).unwrap_err().to_string();
+        assert!(line.ends_with("is a file; give the folder of a run or of a checkpoint"), "{line}");
+    }
+}

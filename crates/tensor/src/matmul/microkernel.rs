@@ -75,28 +75,14 @@ pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKE
         // SAFETY: k < kc, so these 16 floats of each panel and this column of A are readable; after the last step
         // the pointers are advanced with wrapping_add and not read.
         unsafe {
-            if MR <= 3 {
-                // A in registers, B from memory: 3 × 2 vectors would not leave room for B.
-                let mut x = [s.zero(); MR];
-                for i in 0..MR {
-                    x[i] = s.splat(*a.add(i * a_rs));
-                }
+            let mut bv = [s.zero(); NV];
+            for v in 0..NV {
+                bv[v] = s.load_ptr(b.add(v * t.b_panel));
+            }
+            for i in 0..MR {
+                let x = s.splat(*a.add(i * a_rs));
                 for v in 0..NV {
-                    let bv = s.load_ptr(b.add(v * t.b_panel));
-                    for i in 0..MR {
-                        acc[i][v] = s.mul_add(x[i], bv, acc[i][v]);
-                    }
-                }
-            } else {
-                let mut bv = [s.zero(); NV];
-                for v in 0..NV {
-                    bv[v] = s.load_ptr(b.add(v * t.b_panel));
-                }
-                for i in 0..MR {
-                    let x = s.splat(*a.add(i * a_rs));
-                    for v in 0..NV {
-                        acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
-                    }
+                    acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
                 }
             }
         }
@@ -126,7 +112,7 @@ impl<const MR: usize, const NV: usize, const PACKED: bool> Kernel for MatmulTile
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         // Tiles that would not fit the register file are never asked for; do not compile them.
-        if MR <= S::MR && MR * NV <= S::MR * S::NV {
+        if MR <= S::MR && (NV <= S::NV || MR * NV < S::MR * S::NV) {
             // SAFETY: `run_tile`'s caller vouched for the tile.
             unsafe { tile::<S, MR, NV, PACKED>(s, self.0) }
         } else {
@@ -159,15 +145,15 @@ impl TileShape {
     }
 
     /// Vectors across the tiles of a block whose tallest tile has `rows` rows. Few rows take wider tiles, for
-    /// enough independent chains to hide the latency.
+    /// enough independent chains to hide the latency, but leave a register for each further vector of B.
     pub fn vectors(self, rows: usize) -> usize {
-        if rows * self.nv * 2 > self.registers {
-            self.nv
-        } else if rows * 4 < self.registers {
-            // Fewer by one row than accumulators allow, as four vectors of B need registers too.
+        let fits = |nv: usize| nv <= self.nv || rows * nv < self.registers;
+        if fits(4) {
             4
-        } else {
+        } else if fits(2) {
             2
+        } else {
+            1
         }
     }
 }

@@ -13,7 +13,7 @@
 //! ```
 
 use super::dropout::Keep;
-use super::forward::{SCORES, lanes_of, scores_of, visible};
+use super::forward::{SCORES, ahead, lanes_of, scores_of, visible};
 use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};
 use super::plan::{Shared, Task, WHOLE, for_each_task, take};
 use super::product::{Clip, Order, Product, QUERIES, Ranges, WIDTH, product};
@@ -154,8 +154,8 @@ impl Head<'_> {
             for start in (first / WIDTH * WIDTH..last).step_by(WIDTH) {
                 let n = WIDTH.min(last - start);
                 let ranges = block.ranges.within(start, n);
-                scores_of(isa, p, queries, &kp[start * hs..], rows, n, hs, &ranges);
-                scores_of(isa, ds, douts, &vp[start * hs..], rows, n, hs, &ranges);
+                scores_of(isa, p, queries, &kp[start * hs..], rows, n, hs, &ranges, ahead(vp, start, hs));
+                scores_of(isa, ds, douts, &vp[start * hs..], rows, n, hs, &ranges, ahead(kr, start, hsp));
                 block.probabilities(start, &ranges, p, ds, keep);
                 let over_keys = Product {
                     clip: Clip::Steps,
@@ -171,11 +171,13 @@ impl Head<'_> {
                     c: dq,
                     c_rs: hsp,
                     add: start > first,
+                    next: &[],
                 };
                 product(isa, over_keys);
                 let by_key = ranges.transposed(rows, n);
-                over_queries(isa, &mut dv[start * hsp..], p, douts, (n, rows), hs, &by_key);
-                over_queries(isa, &mut dk[start * hsp..], ds, queries, (n, rows), hs, &by_key);
+                over_queries(isa, &mut dv[start * hsp..], p, douts, (n, rows), hs, &by_key, &[]);
+                let next = ahead(kp, start + WIDTH, hs);
+                over_queries(isa, &mut dk[start * hsp..], ds, queries, (n, rows), hs, &by_key, next);
             }
             let values = Rows { data: dq, width: hsp, hs };
             // SAFETY: this task alone writes this head of these rows.
@@ -201,6 +203,7 @@ fn over_queries(
     (keys, queries): (usize, usize),
     hs: usize,
     by_key: &Ranges,
+    next: &[f32],
 ) {
     let hsp = hs.next_multiple_of(LANES);
     for d in (0..hs).step_by(WIDTH) {
@@ -218,6 +221,7 @@ fn over_queries(
             c: &mut out[d..],
             c_rs: hsp,
             add: true,
+            next: if d + WIDTH < hs { &[] } else { next },
         };
         product(isa, p);
     }

@@ -15,9 +15,6 @@ pub(super) struct Keep<'a> {
     pub keep: &'a mut [f32],
 }
 
-/// Blocks of the generator drawn together: eight fill vectors of AVX2.
-const BLOCKS: usize = 8;
-
 impl Kernel for Keep<'_> {
     type Output = ();
 
@@ -34,20 +31,22 @@ impl Kernel for Keep<'_> {
         let mut skip = (start % 4) as usize;
         let (mut block, mut done) = (start / 4, 0);
         while done < keep.len() {
-            let mut draws = [[0u32; 4]; BLOCKS];
-            for b in 0..BLOCKS {
-                draws[b] = self.dropout.rng.block(block.wrapping_add(b as u64));
+            // Sixteen blocks of four draws: element 4·i + w is word w of block i.
+            let words = self.dropout.rng.blocks_16(block);
+            let mut draws = [[0.0f32; 4]; LANES];
+            for w in 0..4 {
+                for i in 0..LANES {
+                    // `Philox::uniform`
+                    let uniform = (words[w][i] >> 8) as f32 * (1.0 / 16_777_216.0);
+                    draws[i][w] = if uniform >= self.dropout.p { self.value } else { 0.0 };
+                }
             }
             let draws = &draws.as_flattened()[skip..];
             let n = draws.len().min(keep.len() - done);
-            for (keep, u) in keep[done..done + n].iter_mut().zip(draws) {
-                // `Philox::uniform`
-                let uniform = (u >> 8) as f32 * (1.0 / 16_777_216.0);
-                *keep = if uniform >= self.dropout.p { self.value } else { 0.0 };
-            }
+            keep[done..done + n].copy_from_slice(&draws[..n]);
             done += n;
             skip = 0;
-            block = block.wrapping_add(BLOCKS as u64);
+            block = block.wrapping_add(LANES as u64);
         }
     }
 }

@@ -136,7 +136,9 @@ impl QueryBlock<'_> {
             let (start, keys) = (block * WIDTH, keys_of(block));
             let ranges = ranges.within(start, keys);
             let scores = &mut scores[(block - first) * SCORES..][..SCORES];
-            scores_of(isa, scores, queries, &self.k[start * hs..], rows, keys, hs, &ranges);
+            let next =
+                if block + 1 < end { ahead(self.k, start + WIDTH, hs) } else { ahead(self.v, first * WIDTH, hsp) };
+            scores_of(isa, scores, queries, &self.k[start * hs..], rows, keys, hs, &ranges, next);
         }
 
         let mut sums = Sums { max: [0.0; QUERIES], sum: [1.0; QUERIES] };
@@ -172,6 +174,7 @@ impl QueryBlock<'_> {
                 c: out,
                 c_rs: hsp,
                 add: block > first,
+                next: ahead(self.v, start + WIDTH, hsp),
             };
             product(isa, p);
         }
@@ -198,6 +201,12 @@ impl QueryBlock<'_> {
     }
 }
 
+/// The block of keys from `start` on in `of`, `width` floats a key, as far as it goes.
+pub(super) fn ahead(of: &[f32], start: usize, width: usize) -> &[f32] {
+    let from = (start * width).min(of.len());
+    &of[from..(from + WIDTH * width).min(of.len())]
+}
+
 /// square = rows·panelsᵀ on `rows` rows of `blocks` and `keys` keys of panels; only the vectors that a tile sees.
 pub(super) fn scores_of(
     isa: Isa,
@@ -208,6 +217,7 @@ pub(super) fn scores_of(
     keys: usize,
     hs: usize,
     ranges: &Ranges,
+    next: &[f32],
 ) {
     for d in (0..hs).step_by(WIDTH) {
         let p = Product {
@@ -224,6 +234,7 @@ pub(super) fn scores_of(
             c: square,
             c_rs: WIDTH,
             add: d > 0,
+            next: if d + WIDTH < hs { &[] } else { next },
         };
         product(isa, p);
     }

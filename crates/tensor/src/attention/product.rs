@@ -93,6 +93,9 @@ pub(super) struct Product<'a> {
     pub c_rs: usize,
     /// Whether the chains go on from C; else they start at +0 and C is not read.
     pub add: bool,
+    /// What comes next from memory: asked for line by line, each tile its share, so that the L2's latency passes behind
+    /// the multiply-adds.
+    pub next: &'a [f32],
 }
 
 /// Computes a product on `isa`.
@@ -139,8 +142,14 @@ impl Kernel for Product<'_> {
         assert!(last(p.rows, p.c_rs, p.vectors, LANES) + LANES <= p.c.len());
         // Rows of a tile: 6 fill the registers of AVX2, and let AVX-512 hold four vectors of each row.
         let tall = if S::MR < 6 { S::MR } else { 6 };
+        let most = const { most_vectors::<S>() };
+        let share = p.next.len().div_ceil(LANES).div_ceil(p.rows.div_ceil(tall));
+        let mut next = p.next.chunks(LANES);
         let mut r = 0;
         while r < p.rows {
+            for line in next.by_ref().take(share) {
+                s.prefetch(line.as_ptr());
+            }
             let mr = tall.min(p.rows - r);
             let (lo, hi) = (&p.ranges.lo[r..r + mr], &p.ranges.hi[r..r + mr]);
             let (first, last) = (lo[0], hi[mr - 1]);
@@ -158,11 +167,11 @@ impl Kernel for Product<'_> {
                     (0..vectors, Steps { from, all_from, all_to, to, lo, hi })
                 }
             };
-            // As many vectors as the registers hold, in pieces of nearly one size.
-            let most = (S::MR * S::NV / mr).min(4);
-            let (mut v, pieces) = (vectors.start, vectors.len().div_ceil(most));
-            for piece in 0..pieces {
-                let nv = (vectors.end - v).div_ceil(pieces - piece);
+            // As many vectors as the registers hold, the last two pieces of nearly one size.
+            let (most, mut v) = (most[mr], vectors.start);
+            while v < vectors.end {
+                let left = vectors.end - v;
+                let nv = if left < 2 * most && left > most { left.div_ceil(2) } else { left.min(most) };
                 // SAFETY: rows r..r + mr, vectors v..v + nv and all steps lie within the extents asserted above.
                 unsafe {
                     let t = Tile {
@@ -183,6 +192,19 @@ impl Kernel for Product<'_> {
     }
 }
 
+/// For each number of rows, the vectors of a tile that the registers hold.
+const fn most_vectors<S: Simd>() -> [usize; 7] {
+    let mut most = [4; 7];
+    let mut mr = 1;
+    while mr < most.len() {
+        // Accumulators and a step of B, against those of the matmul's tile.
+        let fit = (S::MR + 1) * S::NV / (mr + 1);
+        most[mr] = if fit < 4 { fit } else { 4 };
+        mr += 1;
+    }
+    most
+}
+
 /// The tile of `mr` rows and `nv` vectors.
 /// # Safety
 /// As `tile`.
@@ -193,7 +215,7 @@ unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, order: Order, t: &Tile, s
             match (mr, nv) {
                 $(
                     // Tiles that would not fit the register file are never asked for: they are not compiled.
-                    ($mr, $nv) if $mr <= S::MR && $mr * $nv <= S::MR * S::NV => {
+                    ($mr, $nv) if $mr <= S::MR && ($mr + 1) * $nv <= (S::MR + 1) * S::NV => {
                         // SAFETY: the caller vouches for the tile.
                         unsafe {
                             match order {
@@ -230,6 +252,8 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const
             for v in 0..NV {
                 // SAFETY: C is readable.
                 acc[r][v] = unsafe { s.load_ptr(t.c.add(r * t.c_rs + v * LANES)) };
+                // The tile below this one is next.
+                s.prefetch(t.c.wrapping_add((MR + r) * t.c_rs + v * LANES));
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Shared helpers of the whole-system tests.
 
+pub mod asm;
+
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,13 +15,38 @@ pub fn workspace_root() -> PathBuf {
 /// # Errors
 /// The command and its standard error, when it fails or cannot be started.
 pub fn cargo(args: &[&str]) -> Result<String, String> {
-    let line = format!("cargo {}", args.join(" "));
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let out = Command::new(program)
-        .args(args)
-        .current_dir(workspace_root())
-        .output()
-        .map_err(|e| format!("`{line}` cannot be started: {e}"))?;
+    run("cargo", args, Command::new(cargo_program()).args(args))
+}
+
+/// As `cargo`, as a plain build has it: no flags from the environment, no link-time optimisation.
+/// # Errors
+/// As `cargo`.
+pub fn cargo_plain(args: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(cargo_program());
+    command.args(args).env("CARGO_PROFILE_RELEASE_LTO", "off");
+    for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_TARGET_DIR"] {
+        command.env_remove(flags);
+    }
+    run("cargo", args, &mut command)
+}
+
+/// Runs the compiler that belongs to `cargo`.
+/// # Errors
+/// As `cargo`.
+pub fn rustc_plain(args: &[&str]) -> Result<String, String> {
+    let beside = Path::new(&cargo_program()).with_file_name("rustc");
+    let program = if beside.exists() { beside.into_os_string() } else { "rustc".into() };
+    run("rustc", args, Command::new(program).args(args))
+}
+
+fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn run(name: &str, args: &[&str], command: &mut Command) -> Result<String, String> {
+    let line = format!("{name} {}", args.join(" "));
+    let out = command.current_dir(workspace_root()).output();
+    let out = out.map_err(|e| format!("`{line}` cannot be started: {e}"))?;
     if out.status.success() {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     } else {

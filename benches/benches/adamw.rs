@@ -1,0 +1,7 @@
+//! One step of AdamW.
+
+mod harness;
+
+fn main() {
+    harness::run(&["adamw"]);
+}

@@ -1,0 +1,7 @@
+//! Causal attention, fused and naive, forward and forward + backward.
+
+mod harness;
+
+fn main() {
+    harness::run(&["attention"]);
+}

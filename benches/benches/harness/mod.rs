@@ -1,0 +1,39 @@
+//! Criterion over the cases of the table: every ISA of this machine, 1 and 2 threads.
+
+use criterion::{Criterion, Throughput};
+use longhand_benches::{cases, peak, pool};
+use longhand_tensor::{Ctx, Isa};
+use std::time::Duration;
+
+/// Benches the cases whose names begin with one of `prefixes` and prints the peak of each ISA first.
+pub fn run(prefixes: &[&str]) {
+    let mut criterion = Criterion::default().configure_from_args();
+    for isa in Isa::available() {
+        let ratio = peak::ports_times_latency(isa, 20);
+        let trust = if peak::is_trusted(ratio) { "trusted" } else { "UNTRUSTED" };
+        for threads in [1, 2] {
+            let best = pool(threads).install(|| (0..20).map(|_| peak::fma_window(isa)).fold(0.0, f64::max));
+            println!("peak {isa}/{threads}: {:.1} GFLOP/s, independent/dependent {ratio:.2} ({trust})", best / 1e9);
+        }
+    }
+    for case in cases::named(prefixes) {
+        let mut group = criterion.benchmark_group(case.name.as_str());
+        group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
+        group.throughput(if case.flops > 0.0 {
+            Throughput::Elements(case.flops as u64)
+        } else {
+            Throughput::Bytes(case.bytes as u64)
+        });
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let pool = pool(threads);
+                group.bench_function(format!("{isa}/{threads}"), |b| {
+                    let (ctx, mut run) = (pool.install(|| Ctx::new(isa)), (case.build)());
+                    b.iter(|| pool.install(|| run(&ctx)));
+                });
+            }
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}

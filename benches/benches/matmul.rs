@@ -1,0 +1,7 @@
+//! Matrix products of GPT shapes.
+
+mod harness;
+
+fn main() {
+    harness::run(&["matmul"]);
+}

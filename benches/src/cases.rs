@@ -1,0 +1,339 @@
+//! Every case once: its name, what it computes and moves, and how to run it.
+//!
+//! ```text
+//! matmul/MxNxK                        2·M·N·K flops            C = X·Wᵀ, W (N, K) row-major, as a linear layer has it
+//! matmul_packed/MxNxK                 2·M·N·K                  the same with W packed before
+//! attention_forward/bBhNHtTdHS        2·B·NH·T²·HS             causal: the useful half of 4·B·NH·T²·HS
+//! attention_forward_backward/…        3.5 times that           forward, and 2.5 times it backward
+//! rowwise/OP/RxC                      —                        bytes: each tensor once
+//! linear_cross_entropy/RxVxC          6·R·V·C                  logits and both gradients
+//! adamw/N                             —                        28·N bytes: 4 streams read, 3 written
+//! train_step/bBtT/f32                 6·parameters·B·T         GPT-2 124M
+//! ```
+//!
+//! Names of matmul, causal attention and the training step are those of the PyTorch scripts that they are paired
+//! with.
+
+use longhand_gpt::config::Config;
+use longhand_gpt::data::Batch;
+use longhand_gpt::model::Gpt;
+use longhand_gpt::optim::{OptimOptions, Schedule};
+use longhand_gpt::train::Trainer;
+use longhand_tensor::attention::{self, Attention, Mask, Seq};
+use longhand_tensor::kernels::{self, AdamW, GeluKind, LinearCrossEntropyGrads};
+use longhand_tensor::matmul::{Epilogue, Weight, matmul};
+use longhand_tensor::random::{Philox, Site, SiteKind};
+use longhand_tensor::{Accumulate::Store, Ctx, MatMut, MatRef};
+
+/// Something to run and time.
+pub type Run = Box<dyn FnMut(&Ctx)>;
+
+/// A case of the table.
+pub struct Case {
+    /// `matmul/1024x1024x1024`.
+    pub name: String,
+    /// Floating-point operations of a run; 0 where bytes are the measure.
+    pub flops: f64,
+    /// Bytes that a run has to move; 0 where flops are the measure.
+    pub bytes: f64,
+    /// Allocates the tensors and returns what runs the case.
+    pub build: Box<dyn Fn() -> Run>,
+}
+
+impl Case {
+    fn new(name: String, flops: f64, bytes: f64, build: impl Fn() -> Run + 'static) -> Self {
+        Case { name, flops, bytes, build: Box::new(build) }
+    }
+}
+
+const MATMUL: [[usize; 3]; 11] = [
+    [1024, 1024, 1024],
+    [2048, 2048, 2048],
+    [256, 768, 768],
+    [256, 2304, 768],
+    [256, 3072, 768],
+    [256, 768, 3072],
+    [4096, 3072, 768],
+    [256, 50257, 768],
+    [8, 3072, 768],
+    [1, 3072, 768],
+    [1, 50257, 768],
+];
+
+const ATTENTION: [[usize; 4]; 6] =
+    [[4, 12, 64, 64], [1, 12, 128, 64], [1, 12, 512, 64], [1, 12, 1024, 64], [4, 12, 1024, 64], [1, 12, 2048, 64]];
+
+/// Rows and columns of the row kernels: B·T = 256 tokens of GPT-2 124M, and enough to leave the caches.
+const ROWS: [[usize; 2]; 2] = [[256, 768], [4096, 768]];
+
+/// Every case, the training step last.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [m, n, k] in MATMUL {
+        cases.push(linear(m, n, k, false));
+    }
+    for [m, n, k] in [[256, 768, 768], [8, 3072, 768], [1, 3072, 768], [1, 50257, 768]] {
+        cases.push(linear(m, n, k, true));
+    }
+    for shape in ATTENTION {
+        for fused in [true, false] {
+            for backward in [false, true] {
+                cases.push(causal_attention(shape, fused, backward));
+            }
+        }
+    }
+    for [r, c] in ROWS {
+        cases.extend(rowwise(r, c));
+    }
+    cases.push(linear_cross_entropy(256, 50257, 768));
+    cases.push(adamw(1 << 18));
+    cases.push(adamw(1 << 25));
+    cases.push(train_step(4, 64));
+    cases
+}
+
+/// The cases whose names begin with one of `prefixes`.
+pub fn named(prefixes: &[&str]) -> Vec<Case> {
+    all().into_iter().filter(|c| prefixes.iter().any(|p| c.name.starts_with(p))).collect()
+}
+
+/// Uniform numbers in −1 .. 1, the same every time.
+fn numbers(n: usize) -> Vec<f32> {
+    let rng = Philox::new(1, Site::new(0, SiteKind::Shuffle), 0);
+    (0..n as u64).map(|i| rng.uniform(i) * 2.0 - 1.0).collect()
+}
+
+fn ids(n: usize, below: usize) -> Vec<u32> {
+    let rng = Philox::new(2, Site::new(0, SiteKind::Shuffle), 0);
+    (0..n as u64).map(|i| rng.below(i, below as u32)).collect()
+}
+
+fn linear(m: usize, n: usize, k: usize, packed: bool) -> Case {
+    let name = format!("matmul{}/{m}x{n}x{k}", if packed { "_packed" } else { "" });
+    let flops = 2.0 * m as f64 * n as f64 * k as f64;
+    Case::new(name, flops, 0.0, move || {
+        let (x, w, mut out) = (numbers(m * k), numbers(n * k), vec![0.0; m * n]);
+        let weight = MatRef::new(&w, n, k).expect("w is (N, K)").t();
+        let weight = packed.then(|| Weight::pack(weight).expect("w packs"));
+        Box::new(move |ctx| {
+            let a = MatRef::new(&x, m, k).expect("x is (M, K)");
+            let c = MatMut::new(&mut out, m, n).expect("out is (M, N)");
+            let done = match &weight {
+                Some(b) => matmul(ctx, c, a, b, Store, Epilogue::default()),
+                None => matmul(ctx, c, a, MatRef::new(&w, n, k).expect("w is (N, K)").t(), Store, Epilogue::default()),
+            };
+            done.expect("shapes agree");
+        })
+    })
+}
+
+fn causal_attention([b, heads, t, head_size]: [usize; 4], fused: bool, backward: bool) -> Case {
+    let kind = if fused { "attention" } else { "attention_naive" };
+    let pass = if backward { "forward_backward" } else { "forward" };
+    let name = format!("{kind}_{pass}/b{b}h{heads}t{t}d{head_size}");
+    let flops = (2 * b * heads * t * t * head_size) as f64 * if backward { 3.5 } else { 1.0 };
+    Case::new(name, flops, 0.0, move || {
+        let (rows, c) = (b * t, heads * head_size);
+        let (qkv, dout) = (numbers(rows * 3 * c), numbers(rows * c));
+        let (mut out, mut lse, mut dqkv) = (vec![0.0; rows * c], vec![0.0; rows * heads], vec![0.0; rows * 3 * c]);
+        let seqs = vec![Seq { queries: t, keys: t }; b];
+        let scale = 1.0 / (head_size as f32).sqrt();
+        let att = Attention { heads, head_size, mask: Mask::Causal, dropout: None, scale };
+        Box::new(move |ctx| {
+            let forward = if fused { attention::attention_forward } else { attention::attention_naive_forward };
+            forward(ctx, &mut out, &mut lse, &qkv, &seqs, &att).expect("shapes agree");
+            if backward {
+                let backward = if fused { attention::attention_backward } else { attention::attention_naive_backward };
+                backward(ctx, &mut dqkv, &dout, &qkv, &out, &lse, &seqs, &att, Store).expect("shapes agree");
+            }
+        })
+    })
+}
+
+fn rowwise(r: usize, c: usize) -> Vec<Case> {
+    let n = r * c;
+    let case = |op: &str, tensors: usize, build: Box<dyn Fn() -> Run>| Case {
+        name: format!("rowwise/{op}/{r}x{c}"),
+        flops: 0.0,
+        bytes: (tensors * n * 4) as f64,
+        build,
+    };
+    vec![
+        case(
+            "softmax_forward",
+            2,
+            Box::new(move || {
+                let (x, mut y) = (numbers(n), vec![0.0; n]);
+                Box::new(move |ctx| kernels::softmax_forward(ctx, &mut y, &x, c).expect("shapes agree"))
+            }),
+        ),
+        case(
+            "softmax_backward",
+            3,
+            Box::new(move || {
+                let (dy, y, mut dx) = (numbers(n), numbers(n), vec![0.0; n]);
+                Box::new(move |ctx| kernels::softmax_backward(ctx, &mut dx, &dy, &y, c, Store).expect("shapes agree"))
+            }),
+        ),
+        case(
+            "layernorm_forward",
+            2,
+            Box::new(move || {
+                let (x, w, b, mut y) = (numbers(n), numbers(c), numbers(c), vec![0.0; n]);
+                let (mut mean, mut rstd) = (vec![0.0; r], vec![0.0; r]);
+                Box::new(move |ctx| {
+                    kernels::layernorm_forward(ctx, &mut y, &mut mean, &mut rstd, &x, &w, &b, 1e-5)
+                        .expect("shapes agree")
+                })
+            }),
+        ),
+        case(
+            "layernorm_backward",
+            3,
+            Box::new(move || {
+                let (dy, x, w, mut dx) = (numbers(n), numbers(n), numbers(c), vec![0.0; n]);
+                let (mean, rstd, mut dw, mut db) = (vec![0.0; r], vec![1.7; r], vec![0.0; c], vec![0.0; c]);
+                Box::new(move |ctx| {
+                    kernels::layernorm_backward(ctx, &mut dx, &mut dw, &mut db, &dy, &x, &mean, &rstd, &w, Store, Store)
+                        .expect("shapes agree")
+                })
+            }),
+        ),
+        case(
+            "residual_layernorm_forward",
+            4,
+            Box::new(move || {
+                let (a, b, w, bias) = (numbers(n), numbers(n), numbers(c), numbers(c));
+                let (mut sum, mut y, mut mean, mut rstd) = (vec![0.0; n], vec![0.0; n], vec![0.0; r], vec![0.0; r]);
+                Box::new(move |ctx| {
+                    kernels::residual_layernorm_forward(
+                        ctx, &mut sum, &mut y, &mut mean, &mut rstd, &a, &b, &w, &bias, 1e-5,
+                    )
+                    .expect("shapes agree")
+                })
+            }),
+        ),
+        case(
+            "gelu_forward",
+            2,
+            Box::new(move || {
+                let (x, mut y) = (numbers(n), vec![0.0; n]);
+                Box::new(move |ctx| kernels::gelu_forward(ctx, &mut y, &x, GeluKind::Tanh).expect("shapes agree"))
+            }),
+        ),
+        case(
+            "gelu_backward",
+            3,
+            Box::new(move || {
+                let (x, dy, mut dx) = (numbers(n), numbers(n), vec![0.0; n]);
+                Box::new(move |ctx| {
+                    kernels::gelu_backward(ctx, &mut dx, &dy, &x, GeluKind::Tanh, Store).expect("shapes agree")
+                })
+            }),
+        ),
+        case(
+            "residual_forward",
+            3,
+            Box::new(move || {
+                let (a, b, mut y) = (numbers(n), numbers(n), vec![0.0; n]);
+                Box::new(move |ctx| kernels::residual_forward(ctx, &mut y, &a, &b).expect("shapes agree"))
+            }),
+        ),
+        case(
+            "embedding_forward",
+            3,
+            Box::new(move || {
+                let (wte, wpe, tokens) = (numbers(1024 * c), numbers(1024 * c), ids(r, 1024));
+                let (positions, mut y) = ((0..r as u32).map(|i| i % 1024).collect::<Vec<_>>(), vec![0.0; n]);
+                Box::new(move |ctx| {
+                    kernels::embedding_forward(ctx, &mut y, &tokens, &positions, &wte, &wpe).expect("shapes agree")
+                })
+            }),
+        ),
+        case(
+            "cross_entropy_forward_backward",
+            2,
+            Box::new(move || {
+                let (logits, targets) = (numbers(n), ids(r, c));
+                let (mut losses, mut dx) = (vec![0.0; r], vec![0.0; n]);
+                Box::new(move |ctx| {
+                    kernels::cross_entropy_forward(ctx, &mut losses, &logits, &targets, c).expect("shapes agree");
+                    kernels::cross_entropy_backward(ctx, &mut dx, &logits, &targets, c, 1.0, Store)
+                        .expect("shapes agree")
+                })
+            }),
+        ),
+    ]
+}
+
+fn linear_cross_entropy(r: usize, v: usize, c: usize) -> Case {
+    Case::new(format!("linear_cross_entropy/{r}x{v}x{c}"), 6.0 * r as f64 * v as f64 * c as f64, 0.0, move || {
+        let (x, w, targets) = (numbers(r * c), numbers(v * c), ids(r, v));
+        let (mut losses, mut dinp, mut dweight) = (vec![0.0; r], vec![0.0; r * c], vec![0.0; v * c]);
+        let scale = 1.0 / r as f32;
+        Box::new(move |ctx| {
+            let (dinp, dweight) = (&mut dinp[..], &mut dweight[..]);
+            let grads = LinearCrossEntropyGrads { dinp, dweight, acc_inp: Store, acc_weight: Store, scale };
+            kernels::linear_cross_entropy(ctx, &mut losses, Some(grads), &x, &w, &targets, v, c).expect("shapes agree")
+        })
+    })
+}
+
+fn adamw(n: usize) -> Case {
+    Case::new(format!("adamw/{n}"), 0.0, 28.0 * n as f64, move || {
+        let (grad, mut p, mut m, mut v) = (numbers(n), numbers(n), vec![0.0; n], vec![0.0; n]);
+        let mut step = 0;
+        Box::new(move |ctx| {
+            step += 1;
+            let (lr, weight_decay, grad_scale) = (1e-4, 0.1, 0.5);
+            let options = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay, step, grad_scale };
+            kernels::adamw_step(ctx, &mut p, &mut m, &mut v, &grad, &options).expect("shapes agree")
+        })
+    })
+}
+
+fn train_step(b: usize, t: usize) -> Case {
+    let mut config = Config::preset("gpt2").expect("the preset exists");
+    config.set_dropout(0.0);
+    let flops = 6.0 * config.param_count() as f64 * (b * t) as f64;
+    Case::new(format!("train_step/b{b}t{t}/f32"), flops, 0.0, move || {
+        let options = OptimOptions {
+            learning_rate: 1e-4,
+            min_lr: 1e-4,
+            warmup_iters: 0,
+            lr_decay_iters: 1,
+            schedule: Schedule::Constant,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            grad_clip: 1.0,
+        };
+        let (tokens, targets) = (ids(b * t, config.vocab_size), ids(b * t, config.vocab_size));
+        let rows = Batch { tokens, targets, lens: vec![t; b] };
+        let (config, mut trainer) = (config.clone(), None);
+        Box::new(move |ctx| {
+            let trainer = trainer.get_or_insert_with(|| {
+                let model = Gpt::new(&config).expect("the preset is sound");
+                Trainer::new(ctx.clone(), model, options.clone(), 1).expect("the options are sound")
+            });
+            trainer.step(std::slice::from_ref(&rows)).expect("the ids lie in the vocabulary");
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_case_has_a_measure() {
+        let cases = all();
+        let mut names: Vec<_> = cases.iter().map(|c| &c.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), cases.len());
+        assert!(cases.iter().all(|c| (c.flops > 0.0) != (c.bytes > 0.0)));
+        assert_eq!(named(&["matmul/1024x1024x1024"])[0].flops, 2.0 * 1024.0 * 1024.0 * 1024.0);
+    }
+}

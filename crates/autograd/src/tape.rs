@@ -244,7 +244,7 @@ impl<'a> Tape<'a> {
                 let ctx = self.ctx;
                 longhand_tensor::kernels::residual_backward(ctx, own_view, grad_view, Accumulate::Add)?;
                 self.memory.values[to[0].0 as usize].grad = Some(own);
-                self.memory.arena.free(grad);
+                self.release_grad(grad);
             }
             [true, true] => self.memory.shared.push(grad),
             [false, false] => self.release_grad(grad),

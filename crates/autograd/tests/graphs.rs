@@ -37,11 +37,7 @@ fn net() -> (Net, Params) {
         },
         narrow: LinearOp { weight: add("narrow.w", &[40, C], Role::Linear), bias: None, gelu: None },
         qkv: LinearOp { weight: add("qkv.w", &[C, 3 * C], Role::Linear), bias: None, gelu: None },
-        norm: NormOp {
-            weight: add("norm.w", &[C], Role::Vector),
-            bias: add("norm.b", &[C], Role::Vector),
-            eps: 1e-5,
-        },
+        norm: NormOp { weight: add("norm.w", &[C], Role::Vector), bias: add("norm.b", &[C], Role::Vector), eps: 1e-5 },
     };
     let mut params = Params::zeroed(Arc::new(layout)).unwrap();
     for id in params.layout().clone().ids() {
@@ -68,6 +64,8 @@ fn tangle<E: Exec>(e: &mut E, n: &Net, losses: &mut Vec<f32>) -> Result<()> {
     let _unused = e.linear(o, &n.wide)?; // a branch that reaches no loss
     let (_, y) = e.residual_layer_norm(o, a, &n.norm)?;
     let (_, y) = e.residual_layer_norm(y, a, &n.norm)?; // a is read a third time
+    let (s, _) = e.residual_layer_norm(y, y, &n.norm)?; // a value added to itself, its norm unread
+    let (_, y) = e.residual_layer_norm(s, m, &n.norm)?;
     let rows = [2, 7, 7, 0, 11];
     let picked = e.gather_rows(y, &rows)?;
     let targets = [4, 0, IGNORE, 18, 9];

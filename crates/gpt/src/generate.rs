@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::Gpt;
 use longhand_tensor::Ctx;
 use longhand_tensor::attention::KvCache;
-use longhand_tensor::exec::{Batch, Infer, InferMemory, Weights};
+use longhand_tensor::exec::{Batch, Exec, Infer, InferMemory, Weights};
 
 /// Sequences in progress over one model. The model and its weights are shared, by `&`; a session is one's own.
 pub struct Session<'a> {
@@ -59,12 +59,17 @@ impl<'a> Session<'a> {
 
     /// Appends tokens to slots and returns the logits after the last token of each, (inputs, V).
     /// # Errors
-    /// No tokens for a slot, an id outside the vocabulary, more tokens than the context holds.
+    /// No tokens for a slot, a slot out of range or named twice, an id outside the vocabulary, more tokens than the
+    /// context holds. Every slot then holds what it held before.
     pub fn feed(&mut self, inputs: &[(usize, &[u32])]) -> Result<&[f32]> {
         let context = self.model.config().n_positions;
         self.batch.clear();
         self.last.clear();
-        for &(slot, tokens) in inputs {
+        for (i, &(slot, tokens)) in inputs.iter().enumerate() {
+            let slots = self.cache.slots();
+            if slot >= slots || inputs[..i].iter().any(|(s, _)| *s == slot) {
+                return Err(Error::config("slot", slot, format!("below {slots}, and named once")));
+            }
             let past = self.cache.len(0, slot);
             if tokens.is_empty() {
                 return Err(Error::Tokenizer { problem: "the prompt is empty: at least one token is needed".into() });
@@ -76,12 +81,23 @@ impl<'a> Session<'a> {
             self.batch.push(tokens, past, slot);
             self.last.push(self.batch.rows() - 1);
         }
+        let read = self.read();
+        if read.is_err() {
+            for (slot, seq) in self.batch.slots().iter().zip(self.batch.seqs()) {
+                self.cache.truncate(*slot, seq.keys - seq.queries)?;
+            }
+        }
+        read?;
+        Ok(&self.logits)
+    }
+
+    /// Runs the model on the batch and keeps the logits of its last rows.
+    fn read(&mut self) -> Result<()> {
         let mut infer = Infer::new(&self.ctx, self.weights, &self.batch, Some(&mut self.cache), &mut self.memory);
         let hidden = self.model.forward(&mut infer, |_, _, _| {})?;
-        use longhand_tensor::exec::Exec;
         let last = infer.gather_rows(hidden, &self.last)?;
         let logits = infer.logits(last, self.model.head())?;
         infer.read(logits, &mut self.logits);
-        Ok(&self.logits)
+        Ok(())
     }
 }

@@ -51,7 +51,7 @@ pub struct OptimOptions {
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment; above 0, for a row that is never seen has a root of 0.
     pub eps: f32,
     /// The greatest gradient norm; 0 does not clip.
     pub grad_clip: f32,
@@ -70,7 +70,7 @@ impl OptimOptions {
         finite("weight_decay", self.weight_decay, 0.0, f32::MAX, "a finite number, 0 or more")?;
         finite("beta1", self.beta1, 0.0, 1.0, "at least 0 and below 1")?;
         finite("beta2", self.beta2, 0.0, 1.0, "at least 0 and below 1")?;
-        finite("eps", self.eps, 0.0, 1.0, "at least 0 and below 1")?;
+        finite("eps", self.eps, f32::MIN_POSITIVE, 1.0, "above 0 and below 1")?;
         finite("grad_clip", self.grad_clip, 0.0, f32::MAX, "a finite number, 0 (no clipping) or more")
     }
 

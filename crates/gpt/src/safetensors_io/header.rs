@@ -10,8 +10,9 @@ use std::path::Path;
 
 /// The longest header read, in bytes: that of GPT-2's largest model has 70,000.
 pub const MAX_HEADER: u64 = 16 << 20;
-/// The most tensors of a file.
-pub const MAX_TENSORS: usize = 16_384;
+/// The most tensors of a file: both moments of the deepest model that a configuration may describe, twelve tensors
+/// a block and eight beside them.
+pub const MAX_TENSORS: usize = 2 * (12 * crate::config::MAX_LAYERS + 8);
 /// The most dims of a tensor.
 const MAX_DIMS: usize = 8;
 

@@ -167,7 +167,9 @@ impl<C: Choose> Teller<'_, C> {
                     continue;
                 }
                 Fill::Known(word) => {
-                    self.write(word, true);
+                    // A word that begins a sentence tells which wording was drawn: more than the state knows.
+                    let inside = self.text.len() > start;
+                    self.write(word, inside);
                     continue;
                 }
                 Fill::Person(word) => {

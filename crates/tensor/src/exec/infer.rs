@@ -274,7 +274,7 @@ impl Exec for Infer<'_> {
             let channels = v.cols / 3;
             // Columns of q, k and v in rows of 3C.
             let part = |i: usize, first: usize, rows: usize| {
-                MatRef::strided(&x[(first * 3 + i) * channels..], rows, channels, 3 * channels, 1)
+                MatRef::strided(&x[((first * 3 + i) * channels).min(x.len())..], rows, channels, 3 * channels, 1)
             };
             let sequences = &mut self.memory.sequences;
             sequences.clear();

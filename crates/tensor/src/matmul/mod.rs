@@ -143,8 +143,8 @@ pub fn matmul<'b>(
     // A's blocks of one group of row blocks are packed, then shared by that group's tasks.
     let depths = k.div_ceil(product.kc);
     let block = (cut.tm * product.kc + SLACK).next_multiple_of(16);
-    let group = (PACKED_A / (block * depths.max(1))).clamp(1, cut.rows);
-    let mut packed = ctx.scratch(group * depths * block);
+    let group = (PACKED_A / crate::shape::product2("matmul", block, depths.max(1))?).clamp(1, cut.rows);
+    let mut packed = ctx.scratch(crate::shape::product3("matmul", group, depths, block)?);
     for first in (0..cut.rows).step_by(group) {
         let rows = group.min(cut.rows - first);
         let shared = Packed { data: packed.as_mut_ptr(), block, depths, first: first * cut.tm, tm: cut.tm };

@@ -37,11 +37,7 @@ fn net() -> (Net, Params) {
         },
         narrow: LinearOp { weight: add("narrow.w", &[40, C], Role::Linear), bias: None, gelu: None },
         qkv: LinearOp { weight: add("qkv.w", &[C, 3 * C], Role::Linear), bias: None, gelu: None },
-        norm: NormOp {
-            weight: add("norm.w", &[C], Role::Vector),
-            bias: add("norm.b", &[C], Role::Vector),
-            eps: 1e-5,
-        },
+        norm: NormOp { weight: add("norm.w", &[C], Role::Vector), bias: add("norm.b", &[C], Role::Vector), eps: 1e-5 },
     };
     let mut params = Params::zeroed(Arc::new(layout)).unwrap();
     for id in params.layout().clone().ids() {

@@ -168,7 +168,7 @@ mod tests {
         for x in &x {
             sum += Sampled::from_f64(1.0 + (*x as f32) as f64);
         }
-        let expected = DEVIATIONS * UNIT * (1000f64.powi(3) / 9.0).sqrt();
+        let expected = DEVIATIONS * UNIT * (1e9f64 / 9.0).sqrt();
         let bound = sum.bound() - 2.0 * UNIT * sum.value;
         assert!(bound > 0.5 * expected && bound < 2.0 * expected, "{bound:e}, expected {expected:e}");
         assert!((sum.value - x.iter().fold(1000.0, |s, x| s + x)).abs() < 1e-4);

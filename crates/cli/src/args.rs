@@ -24,6 +24,8 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Show what this machine gives, and check that it computes what every other one does.
     Doctor(DoctorArgs),
+    /// Check every gradient: differences against the reference, the reference against kernels and whole models.
+    Gradcheck(GradcheckArgs),
 }
 
 /// `longhand train`: what is not given has a default that depends on the data, see `commands/train/defaults.rs`.
@@ -220,6 +222,14 @@ pub struct DoctorArgs {
     /// Threads of the 50-step run [default: the cores granted to this process].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+/// `longhand gradcheck`.
+#[derive(Clone, Debug, Args)]
+pub struct GradcheckArgs {
+    /// Check this instruction set alone: scalar, portable, avx2, avx512 [default: all that this CPU has].
+    #[arg(long, value_name = "NAME")]
+    pub isa: Option<String>,
 }
 
 /// A command line that is not run: text for standard output, or one line for standard error.

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Train(args) => commands::train::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Gradcheck(args) => commands::gradcheck::run(&args),
     };
     match done {
         Ok(status) => ExitCode::from(status),

@@ -7,6 +7,8 @@ pub mod data;
 pub mod error;
 mod fs;
 pub mod generate;
+#[cfg(feature = "gradcheck")]
+pub mod gradcheck;
 pub mod hash;
 mod json;
 mod mmap;

@@ -13,6 +13,9 @@
 //! kernels    row kernels: X_forward and X_backward side by side
 //! matmul     five loops, packed panels, one microkernel
 //! attention  causal, banded or unmasked; naive and fused
+//! bounded    a number with the error of f32 on the way to it: every op's derived bound
+//! sampled    a number with samples of its f32 counterpart: whole models' bounds
+//! cases      every op once, as a case: tests, gradient checks and benches read it
 //! exec       Exec, the ops a model is written in; Infer, the executor without a tape
 //! ```
 //!
@@ -21,6 +24,10 @@
 
 pub mod arena;
 pub mod attention;
+#[cfg(feature = "cases")]
+pub mod bounded;
+#[cfg(feature = "cases")]
+pub mod cases;
 pub mod ctx;
 pub mod error;
 pub mod exec;
@@ -33,6 +40,8 @@ pub mod parallel;
 pub mod params;
 pub mod random;
 pub mod reference;
+#[cfg(feature = "cases")]
+pub mod sampled;
 pub mod shape;
 pub mod simd;
 #[cfg(test)]

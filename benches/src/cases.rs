@@ -26,7 +26,7 @@ use longhand_tensor::random::{Philox, Site, SiteKind};
 use longhand_tensor::{Accumulate::Store, Ctx, MatMut, MatRef};
 
 /// Something to run and time.
-pub type Run = Box<dyn FnMut(&Ctx)>;
+pub type Run = Box<dyn FnMut(&Ctx) + Send>;
 
 /// A case of the table.
 pub struct Case {
@@ -37,11 +37,11 @@ pub struct Case {
     /// Bytes that a run has to move; 0 where flops are the measure.
     pub bytes: f64,
     /// Allocates the tensors and returns what runs the case.
-    pub build: Box<dyn Fn() -> Run>,
+    pub build: Box<dyn Fn() -> Run + Send + Sync>,
 }
 
 impl Case {
-    fn new(name: String, flops: f64, bytes: f64, build: impl Fn() -> Run + 'static) -> Self {
+    fn new(name: String, flops: f64, bytes: f64, build: impl Fn() -> Run + Send + Sync + 'static) -> Self {
         Case { name, flops, bytes, build: Box::new(build) }
     }
 }
@@ -152,7 +152,7 @@ fn causal_attention([b, heads, t, head_size]: [usize; 4], fused: bool, backward:
 
 fn rowwise(r: usize, c: usize) -> Vec<Case> {
     let n = r * c;
-    let case = |op: &str, tensors: usize, build: Box<dyn Fn() -> Run>| Case {
+    let case = |op: &str, tensors: usize, build: Box<dyn Fn() -> Run + Send + Sync>| Case {
         name: format!("rowwise/{op}/{r}x{c}"),
         flops: 0.0,
         bytes: (tensors * n * 4) as f64,

@@ -330,7 +330,6 @@ pub(super) fn count(world: &World) -> u128 {
     };
     // Stories to tell from here on, with `left` events to go; places count only as together or apart.
     fn onward(
-        world: &World,
         together: bool,
         holder: [usize; 2],
         left: usize,
@@ -340,7 +339,7 @@ pub(super) fn count(world: &World) -> u128 {
         if left == 0 {
             return end(together, holder);
         }
-        let go = |together: bool, holder: [usize; 2]| onward(world, together, holder, left - 1, said, end);
+        let go = |together: bool, holder: [usize; 2]| onward(together, holder, left - 1, said, end);
         if together {
             let gives: u128 = (0..2)
                 .map(|thing| {
@@ -370,7 +369,7 @@ pub(super) fn count(world: &World) -> u128 {
             };
             let kind = if aim == Aim::Thing { Kind::WishThing } else { Kind::WishMeet };
             for left in world.min_events..=world.max_events {
-                paths += said(kind) * onward(world, false, [0, 1], left, &said, &end);
+                paths += said(kind) * onward(false, [0, 1], left, &said, &end);
             }
         }
     }

@@ -19,16 +19,17 @@ pub struct Reading {
 pub struct Progress {
     bar: Option<ProgressBar>,
     total: u64,
-    tokens_per_step: u64,
     /// Where the clock of the speed starts: time, step.
     began: (Instant, u64),
+    /// Tokens trained on since then.
+    tokens: u64,
     /// Seconds spent on evaluation, samples and saving, which the speed leaves out.
     paused: f64,
 }
 
 impl Progress {
     /// A bar if standard error is a terminal. `done` steps are behind already.
-    pub fn new(total: u64, done: u64, tokens_per_step: u64) -> Progress {
+    pub fn new(total: u64, done: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
             if let Ok(style) = ProgressStyle::with_template("{bar:28} {pos}/{len}  {msg}") {
@@ -37,7 +38,7 @@ impl Progress {
             bar.set_position(done);
             bar
         });
-        Progress { bar, total, tokens_per_step, began: (Instant::now(), done), paused: 0.0 }
+        Progress { bar, total, began: (Instant::now(), done), tokens: 0, paused: 0.0 }
     }
 
     /// Whether there is a bar: then a reading a step is welcome, else one every `--log-interval`.
@@ -45,16 +46,26 @@ impl Progress {
         self.bar.is_some()
     }
 
+    /// Counts the tokens of a step.
+    pub fn count(&mut self, tokens: u64) {
+        self.tokens += tokens;
+    }
+
+    /// Seconds of the steps themselves.
+    fn seconds(&self) -> f64 {
+        (self.began.0.elapsed().as_secs_f64() - self.paused).max(1e-9)
+    }
+
     /// Tokens a second, so far, of the steps themselves.
-    pub fn tokens_per_second(&self, step: u64) -> f64 {
-        let seconds = self.began.0.elapsed().as_secs_f64() - self.paused;
-        (step - self.began.1) as f64 * self.tokens_per_step as f64 / seconds.max(1e-9)
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds()
     }
 
     /// Shows a reading.
     pub fn show(&self, r: Reading) {
-        let speed = self.tokens_per_second(r.step);
-        let left = (self.total - r.step.min(self.total)) as f64 * self.tokens_per_step as f64 / speed.max(1e-9);
+        let speed = self.tokens_per_second();
+        let done = r.step.saturating_sub(self.began.1).max(1);
+        let left = self.total.saturating_sub(r.step) as f64 * self.seconds() / done as f64;
         let message = format!(
             "loss {:.4}  {:.3} bits/byte  {} tokens/s  {} left",
             r.loss,

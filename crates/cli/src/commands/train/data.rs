@@ -3,6 +3,7 @@
 use super::defaults::stories as usual;
 use super::settings::Settings;
 use crate::failure::Failure;
+use crate::progress::note;
 use longhand_gpt::data::{Documents, Rows, TRAIN, Texts, Tokens, VALIDATION, Windows};
 use longhand_gpt::error::Error;
 use longhand_gpt::tokenizer::{Special, Tokenizer};
@@ -69,6 +70,10 @@ pub fn story_data(settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Fa
     let validation = stories(&world, tokenizer, usual::SEED, Split::Validation, usual::VALIDATION)?;
     let first = world.story(usual::SEED, Split::Validation.range().start);
     let block = settings.block_size;
+    let longest = train.longest().max(validation.longest());
+    if longest > block {
+        note(&format!("stories have up to {longest} tokens: a context of {block} cuts the long ones in two"));
+    }
     Ok(Data {
         train: Box::new(Documents::new(train.rows(block), block, settings.seed)?),
         validation: Box::new(Documents::new(validation.rows(block), block, settings.seed)?),

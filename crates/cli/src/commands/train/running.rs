@@ -22,8 +22,7 @@ use std::ops::ControlFlow;
 pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u8, Failure> {
     let (s, first) = (run.settings.clone(), run.trainer.steps_done());
     let mut metrics = Metrics::open(&run.dir.file("metrics.jsonl"), first)?;
-    let tokens_per_step = s.rows_per_step() as u64 * run.data.train.longest_row() as u64;
-    let mut progress = Progress::new(s.max_iters, first, tokens_per_step);
+    let mut progress = Progress::new(s.max_iters, first);
     let mut batches = vec![Batch::new(); s.gradient_accumulation_steps];
     let reading_interval = (s.max_iters / defaults::READINGS).max(1);
     let (mut shown, mut written) = (Mean::default(), Mean::default());
@@ -50,12 +49,13 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
             }
         };
         let done = step + 1;
+        progress.count(report.tokens);
         shown.add(report.loss);
         written.add(report.loss);
         let bits = |loss| bits_per_byte(loss, run.data.train_rate);
         if done % reading_interval == 0 || done == s.max_iters {
             let loss = written.take();
-            let speed = progress.tokens_per_second(done);
+            let speed = progress.tokens_per_second();
             metrics.train(done, loss, bits(loss), report.lr, report.grad_norm, speed)?;
         }
         if progress.is_live() || done % s.log_interval == 0 || done == s.max_iters {

@@ -143,7 +143,8 @@ impl<C: Choose> Teller<'_, C> {
     /// Writes one sentence of `kind` in a drawn wording; `fill` is asked for each slot.
     fn say(&mut self, kind: Kind, fill: &[(char, Fill)]) {
         let options = wordings(kind);
-        let wording = self.choose(options.len().min(self.world.wordings));
+        let drawn = options.len().min(self.world.wordings);
+        let wording = self.choose(drawn);
         if !self.text.is_empty() {
             self.text.push(' ');
         }
@@ -167,9 +168,9 @@ impl<C: Choose> Teller<'_, C> {
                     continue;
                 }
                 Fill::Known(word) => {
-                    // A word that begins a sentence tells which wording was drawn: more than the state knows.
-                    let inside = self.text.len() > start;
-                    self.write(word, inside);
+                    // A word that begins a sentence tells which of several wordings was drawn: the state does not know.
+                    let determined = drawn == 1 || self.text.len() > start;
+                    self.write(word, determined);
                     continue;
                 }
                 Fill::Person(word) => {

@@ -8,6 +8,7 @@ use crate::model::Gpt;
 use longhand_tensor::Ctx;
 use longhand_tensor::attention::KvCache;
 use longhand_tensor::exec::{Batch, Exec, Infer, InferMemory, Weights};
+use longhand_tensor::parallel;
 
 /// Sequences in progress over one model. The model and its weights are shared, by `&`; a session is one's own.
 pub struct Session<'a> {
@@ -81,7 +82,8 @@ impl<'a> Session<'a> {
             self.batch.push(tokens, past, slot);
             self.last.push(self.batch.rows() - 1);
         }
-        let read = self.read();
+        let ctx = self.ctx.clone();
+        let read = parallel::enter(&ctx, || self.read());
         if read.is_err() {
             for (slot, seq) in self.batch.slots().iter().zip(self.batch.seqs()) {
                 self.cache.truncate(*slot, seq.keys - seq.queries)?;

@@ -127,7 +127,7 @@ pub fn gradient_norm(ctx: &Ctx, grads: &Grads) -> TensorResult<f64> {
     Ok(total.sqrt())
 }
 
-/// One update of every parameter that has a gradient; returns (rate, norm before clipping).
+/// One update of every parameter that has a gradient, whose `gradient_norm` is `norm`; returns the rate.
 /// # Errors
 /// As the kernel.
 pub fn update(
@@ -136,9 +136,9 @@ pub fn update(
     moments: &mut Moments,
     grads: &Grads,
     options: &OptimOptions,
+    norm: f64,
     step: u64,
-) -> TensorResult<(f32, f64)> {
-    let norm = gradient_norm(ctx, grads)?;
+) -> TensorResult<f32> {
     let clip = options.grad_clip as f64;
     // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
     let grad_scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) as f32 } else { 1.0 };
@@ -161,7 +161,7 @@ pub fn update(
         let (m, v) = (moments.m.get_mut(id), moments.v.get_mut(id));
         kernels::adamw_step(ctx, params.get_mut(id), m, v, grads.get(id), &hyper)?;
     }
-    Ok((lr, norm))
+    Ok(lr)
 }
 
 #[cfg(test)]

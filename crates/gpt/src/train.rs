@@ -10,6 +10,7 @@ use crate::optim::{self, Moments, OptimOptions};
 use longhand_autograd::{Draw, Tape, TapeMemory};
 use longhand_tensor::Ctx;
 use longhand_tensor::exec::{Batch, IGNORE, Infer, InferMemory, Weights};
+use longhand_tensor::parallel;
 use longhand_tensor::params::{Grads, Params};
 
 /// What one optimiser step did.
@@ -144,6 +145,16 @@ impl Trainer {
     /// # Errors
     /// Ids out of range; a loss that is not finite (naming the microbatch and the first bad tensor).
     pub fn gradients(&mut self, microbatches: &[Rows]) -> Result<LossSum> {
+        self.awake(|t| t.sum_gradients(microbatches))
+    }
+
+    /// Runs `work` with the pool's threads awake.
+    fn awake<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
+        let ctx = self.ctx.clone();
+        parallel::enter(&ctx, || work(self))
+    }
+
+    fn sum_gradients(&mut self, microbatches: &[Rows]) -> Result<LossSum> {
         let tokens: u64 = microbatches.iter().map(|rows| rows.counted() as u64).sum();
         if tokens == 0 {
             return Err(Error::config("batch", "no targets", "at least one token to predict"));
@@ -172,12 +183,17 @@ impl Trainer {
     /// # Errors
     /// As `gradients`; nothing is updated then.
     pub fn step(&mut self, microbatches: &[Rows]) -> Result<StepReport> {
-        let sum = self.gradients(microbatches)?;
-        if !optim::gradient_norm(&self.ctx, &self.grads)?.is_finite() {
+        self.awake(|t| t.update(microbatches))
+    }
+
+    fn update(&mut self, microbatches: &[Rows]) -> Result<StepReport> {
+        let sum = self.sum_gradients(microbatches)?;
+        let grad_norm = optim::gradient_norm(&self.ctx, &self.grads)?;
+        if !grad_norm.is_finite() {
             return Err(self.not_finite(0));
         }
         let (params, moments, grads) = (&mut self.params, &mut self.moments, &self.grads);
-        let (lr, grad_norm) = optim::update(&self.ctx, params, moments, grads, &self.options, self.step)?;
+        let lr = optim::update(&self.ctx, params, moments, grads, &self.options, grad_norm, self.step)?;
         let report = StepReport { step: self.step, loss: sum.mean(), tokens: sum.tokens, grad_norm, lr };
         self.step += 1;
         Ok(report)
@@ -199,11 +215,13 @@ impl Trainer {
     /// # Errors
     /// Ids out of range.
     pub fn row_losses(&mut self, rows: &Rows) -> Result<&[f32]> {
-        fill(&mut self.batch, rows);
-        self.losses.resize(rows.targets.len(), 0.0);
-        let weights = Weights::Plain(&self.params);
-        let mut infer = Infer::new(&self.ctx, weights, &self.batch, None, &mut self.infer);
-        self.model.losses(&mut infer, &rows.targets, 1.0, &mut self.losses)?;
+        self.awake(|t| {
+            fill(&mut t.batch, rows);
+            t.losses.resize(rows.targets.len(), 0.0);
+            let weights = Weights::Plain(&t.params);
+            let mut infer = Infer::new(&t.ctx, weights, &t.batch, None, &mut t.infer);
+            t.model.losses(&mut infer, &rows.targets, 1.0, &mut t.losses)
+        })?;
         Ok(&self.losses)
     }
 
@@ -211,6 +229,10 @@ impl Trainer {
     /// # Errors
     /// Ids out of range; logits that are all −∞ or NaN.
     pub fn row_greedy(&mut self, rows: &Rows, out: &mut Vec<u32>) -> Result<()> {
+        self.awake(|t| t.likeliest(rows, out))
+    }
+
+    fn likeliest(&mut self, rows: &Rows, out: &mut Vec<u32>) -> Result<()> {
         fill(&mut self.batch, rows);
         let weights = Weights::Plain(&self.params);
         let mut infer = Infer::new(&self.ctx, weights, &self.batch, None, &mut self.infer);

@@ -7,7 +7,7 @@
 //! matrix     MatRef, MatMut: a slice, dims, two strides
 //! arena      one block of memory for a step; handles, never pointers
 //! random     Philox, counter-based
-//! parallel   the only file that names rayon
+//! parallel   the only module that names rayon
 //! reference  every op as plain loops: the oracle, and the teaching text
 //! simd       one vector type of 16 lanes, five ways to compute on it
 //! kernels    row kernels: X_forward and X_backward side by side

@@ -14,6 +14,7 @@ use crate::train::{LossSum, Trainer};
 use crate::world::{Split, Story, Verdict, World, determined_tokens};
 use longhand_tensor::Ctx;
 use longhand_tensor::exec::Weights;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Stories as tokens, with what is known of them.
@@ -212,6 +213,8 @@ pub struct Written {
     pub accepted: usize,
     /// Texts among them that never contradict themselves.
     pub consistent: usize,
+    /// What is wrong with the others, by the first fault of each.
+    pub faults: BTreeMap<&'static str, usize>,
 }
 
 /// Draws `n` stories of up to `longest` tokens at temperature 1 from nothing but ⟨end⟩, and parses each.
@@ -249,8 +252,11 @@ pub fn write_stories(
                     written.accepted += 1;
                     written.consistent += 1;
                 }
-                Verdict::Inconsistent(_) => written.accepted += 1,
-                Verdict::Ungrammatical(_) => {}
+                Verdict::Inconsistent(fault) => {
+                    written.accepted += 1;
+                    *written.faults.entry(fault.why).or_default() += 1;
+                }
+                Verdict::Ungrammatical(fault) => *written.faults.entry(fault.why).or_default() += 1,
             }
             written.texts.push(story.text);
             written.tokens.push(story.tokens);

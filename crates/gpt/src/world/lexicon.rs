@@ -1,10 +1,10 @@
 //! The words of the world and the wordings of its sentences.
 //!
 //! A wording is a template: text with slots in braces. Slots name what fills them, not where they stand:
-//! `{x}` and `{y}` people, `{p}` and `{q}` places, `{t}` and `{u}` things (a colour and a noun), `{r}` the possessive
-//! of `{x}`, `{m}` a mood; `{=word}` is a literal word that the state determines. The wordings of all kinds that may
-//! follow each other are prefix-free once their slots are filled: people's names are capitalised and no word of a
-//! class begins another of its class.
+//! `{x}` and `{y}` people, `{p}` and `{q}` places, `{t}` and `{u}` things, `{r}` the possessive of `{x}`, `{m}` a mood;
+//! `{=word}` is a literal word that the state determines. The wordings of all kinds that may follow each other are
+//! prefix-free once their slots are filled: people's names are capitalised and no word of a class begins another of its
+//! class.
 
 /// People, with the possessive that fits.
 pub(crate) const NAMES: [(&str, &str); 8] = [
@@ -21,11 +21,9 @@ pub(crate) const NAMES: [(&str, &str); 8] = [
 /// Places, each fit for "in the …".
 pub(crate) const PLACES: [&str; 8] = ["kitchen", "garden", "attic", "cellar", "barn", "tower", "forest", "mill"];
 
-/// Colours, each fit for "a …".
-pub(crate) const COLOURS: [&str; 5] = ["red", "blue", "green", "white", "black"];
-
-/// Things that a person can hold.
-pub(crate) const NOUNS: [&str; 6] = ["ball", "kite", "drum", "lamp", "cup", "hat"];
+/// Things that a person can hold, each fit for "a …".
+pub(crate) const THINGS: [&str; 12] =
+    ["ball", "kite", "drum", "lamp", "cup", "hat", "coin", "ring", "book", "rope", "bell", "doll"];
 
 /// Moods after a fulfilled wish.
 pub(crate) const GLAD: [&str; 3] = ["happy", "glad", "proud"];
@@ -40,8 +38,6 @@ pub enum Kind {
     First,
     /// Where the second person is and what they have.
     Second,
-    /// The story's third place.
-    Third,
     /// One of them wishes for what the other has.
     WishThing,
     /// One of them wishes to be with the other.
@@ -54,7 +50,7 @@ pub enum Kind {
     GoTogether,
     /// One goes to where the other is.
     Join,
-    /// One of two people in two places goes to the third.
+    /// One of two people in two places goes to a third.
     GoAlone,
     /// Where both people are at the end.
     EndPlaces,
@@ -71,7 +67,6 @@ pub(crate) fn wordings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::First => &["One day {x} was in the {p} with a {t}.", "Once {x} sat in the {p} with a {t}."],
         Kind::Second => &["{x} was in the {p} with a {t}.", "{x} sat in the {p} with a {t}."],
-        Kind::Third => &["The {p} was empty.", "Nobody was in the {p}."],
         Kind::WishThing => &["{x} wanted to have the {t}.", "{x} wished for the {t}."],
         Kind::WishMeet => &["{x} wanted to be with {y}.", "{x} wished to meet {y}."],
         Kind::Give => &["{x} gave the {t} to {y}.", "{x} handed the {t} to {y}."],

@@ -1,18 +1,18 @@
 //! The embedded world: a small simulation told as stories, with an exact probability for every text.
 //!
-//! A story is a path: two people in two of three places, each with a thing; one of them wishes for something; three
-//! to five events move people and things; the end says where everybody is, who has what, and whether the wish came true.
+//! A story is a path: two people in two places, each with a thing; one of them wishes for something; two to four
+//! events move people and things; the end says where everybody is, who has what, and whether the wish came true.
 //! Every choice (cast, event, argument, wording) is one of stated options, and no two paths share a text, so
 //! [`World::log_prob`] replays a text and gives ln P(text): over any set of stories, −Σ ln P is the least loss any
 //! model can have on average, whatever its tokenizer.
 //!
 //! The law, in order:
-//! - opening, twice: a name, a place, a colour and a noun, each uniform among those not yet taken; then a third place;
+//! - opening, twice: a name, a place and a thing, each uniform among those not yet taken;
 //! - wish: either person; for the other's thing, or to be with the other, 1/2 each;
 //! - number of events: uniform in `min_events..=max_events`;
 //! - event, both in one place: give 1/2 (a giver among those who hold something, a thing among theirs), part 1/4
-//!   (who, to which other place), go together 1/4 (who is named first, to which other place); in two places: join 2/3 (who), go alone 1/3
-//!   (who; to the third place);
+//!   (who, to which other place), go together 1/4 (who is named first, to which other place); in two places: join 2/3
+//!   (who), go alone 1/3 (who, to which third place);
 //! - the end follows from the state; a mood, uniform among those that fit, closes it;
 //! - every sentence: its wording, uniform.
 //!
@@ -31,15 +31,14 @@ use core::ops::Range;
 pub use lexicon::Kind;
 pub use parser::{Fault, Verdict};
 pub use simulate::{Sentence, Story};
-pub use state::{Aim, Cast, Event, State, Thing, Wish};
+pub use state::{Aim, Cast, Event, State, Wish};
 
 /// Sizes of a world; the lexicon's first words of each class are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     names: usize,
     places: usize,
-    colours: usize,
-    nouns: usize,
+    things: usize,
     min_events: usize,
     max_events: usize,
     /// At most so many wordings of each kind of sentence.
@@ -83,10 +82,9 @@ impl World {
         World {
             names: lexicon::NAMES.len(),
             places: lexicon::PLACES.len(),
-            colours: lexicon::COLOURS.len(),
-            nouns: lexicon::NOUNS.len(),
-            min_events: 3,
-            max_events: 5,
+            things: lexicon::THINGS.len(),
+            min_events: 2,
+            max_events: 4,
             wordings: 2,
             moods: 3,
         }
@@ -94,7 +92,7 @@ impl World {
 
     /// A world small enough to list all its stories.
     pub fn reduced() -> World {
-        World { names: 2, places: 3, colours: 2, nouns: 2, min_events: 1, max_events: 2, wordings: 2, moods: 1 }
+        World { names: 2, places: 4, things: 2, min_events: 1, max_events: 2, wordings: 2, moods: 1 }
     }
 
     /// Story `index` of `seed`: the same text on every machine. Cost: some 10 µs.

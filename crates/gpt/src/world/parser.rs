@@ -4,9 +4,9 @@
 //! hold next, what its words refer to and how probable that was are worked out here from the text alone.
 
 use super::World;
-use super::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, moods, wordings};
+use super::lexicon::{Kind, NAMES, PLACES, THINGS, moods, wordings};
 use super::simulate::{APART, TOGETHER};
-use super::state::{Aim, Cast, Event, State, Thing, Wish};
+use super::state::{Aim, Cast, Event, State, Wish};
 
 /// What a parser says of a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ struct Reading {
 enum Filling {
     Person(usize),
     Place(usize),
-    Thing(Thing),
+    Thing(usize),
     /// Index into the moods of the sentence's outcome.
     Mood(usize),
     /// "her" or "his".
@@ -63,11 +63,7 @@ fn fill<'t>(world: &World, kind: Kind, slot: char, text: &'t str) -> Option<(Fil
             Some((Filling::Person(k), rest))
         }
         'p' | 'q' => word(text, &PLACES[..world.places]).map(|(k, rest)| (Filling::Place(k), rest)),
-        't' | 'u' => {
-            let (colour, rest) = word(text, &COLOURS[..world.colours])?;
-            let (noun, rest) = word(rest.strip_prefix(' ')?, &NOUNS[..world.nouns])?;
-            Some((Filling::Thing(Thing { colour, noun }), rest))
-        }
+        't' | 'u' => word(text, &THINGS[..world.things]).map(|(k, rest)| (Filling::Thing(k), rest)),
         'r' => {
             let (k, rest) = word(text, &["her", "his"])?;
             Some((Filling::Possessive(["her", "his"][k]), rest))
@@ -129,8 +125,7 @@ fn read(world: &World, text: &str) -> Result<Vec<Reading>, Fault> {
         let expected: &[Kind] = match readings.last().map(|r| r.kind) {
             None => &[First],
             Some(First) => &[Second],
-            Some(Second) => &[Third],
-            Some(Third) => &[WishThing, WishMeet],
+            Some(Second) => &[WishThing, WishMeet],
             Some(WishThing | WishMeet) => &EVENTS,
             Some(EndPlaces) => &[EndThings],
             Some(EndThings) => &[Fulfilled, Failed],
@@ -175,7 +170,7 @@ impl Reading {
         }
     }
 
-    fn raw_thing(&self, slot: char) -> Option<Thing> {
+    fn raw_thing(&self, slot: char) -> Option<usize> {
         match self.get(slot)? {
             Filling::Thing(t) => Some(t),
             _ => None,
@@ -204,13 +199,14 @@ fn wording_count(world: &World, kind: Kind) -> f64 {
 }
 
 /// The event that `reading` tells in `state` and its probability, wording aside; None if the state forbids it.
-fn event(cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> {
+fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> {
     let who = reading.pair(cast)?;
     let other = 1 - who;
     let together = state.place[0] == state.place[1];
     let weight = |weights: &[usize], k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
-    // To another of the story's places.
-    let goes = |to: usize| cast.places.contains(&to) && to != state.place[who];
+    // The other places, for one or both who leave one place, and for one who leaves another behind.
+    let (elsewhere, third) = ((world.places - 1) as f64, (world.places - 2) as f64);
+    let goes = |to: usize| to != state.place[who];
     match reading.kind {
         Kind::Give => {
             let thing = reading.thing('t', cast)?;
@@ -225,14 +221,14 @@ fn event(cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> 
             if !together || reading.place('p')? != state.place[who] || !goes(to) {
                 return None;
             }
-            Some((Event::Part { who, to }, weight(&TOGETHER, 1) / 4.0))
+            Some((Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / elsewhere))
         }
         Kind::GoTogether => {
             let to = reading.place('q')?;
             if !together || !goes(to) {
                 return None;
             }
-            Some((Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 4.0))
+            Some((Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / elsewhere))
         }
         Kind::Join => {
             if together || reading.place('p')? != state.place[other] {
@@ -245,7 +241,7 @@ fn event(cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> 
             if together || !goes(to) || to == state.place[other] {
                 return None;
             }
-            Some((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0))
+            Some((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third))
         }
         _ => None,
     }
@@ -258,34 +254,27 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
     let fault = |r: &Reading, why: &'static str| Fault { at: r.at, why };
 
     // Opening.
-    let [first, second, third, wish_said, told @ .., end_places, end_things, outcome] = readings else {
+    let [first, second, wish_said, told @ .., end_places, end_things, outcome] = readings else {
         return Err(Fault { at: 0, why: "too few sentences" });
     };
-    let nothing = Thing { colour: usize::MAX, noun: usize::MAX };
-    let mut cast = Cast { names: [usize::MAX; 2], things: [nothing; 2], places: [usize::MAX; 3] };
+    let mut cast = Cast { names: [usize::MAX; 2], things: [usize::MAX; 2] };
+    let mut state = State { place: [usize::MAX; 2], holder: [0, 1] };
     for (k, reading) in [first, second].into_iter().enumerate() {
         let (Some(Filling::Person(name)), Some(at), Some(thing)) =
             (reading.get('x'), reading.place('p'), reading.raw_thing('t'))
         else {
             return Err(fault(reading, "no such opening"));
         };
-        if k == 1 && (name == cast.names[0] || at == cast.places[0]) {
+        if k == 1 && (name == cast.names[0] || at == state.place[0]) {
             return Err(fault(reading, "a second person of the same name or place"));
         }
-        if k == 1 && (thing.colour == cast.things[0].colour || thing.noun == cast.things[0].noun) {
+        if k == 1 && thing == cast.things[0] {
             return Err(fault(reading, "a second thing like the first"));
         }
-        (cast.names[k], cast.places[k], cast.things[k]) = (name, at, thing);
-        let options = (world.names - k) * (world.places - k) * (world.colours - k) * (world.nouns - k);
+        (cast.names[k], state.place[k], cast.things[k]) = (name, at, thing);
+        let options = (world.names - k) * (world.places - k) * (world.things - k);
         times(1.0 / options as f64 / wording_count(world, reading.kind));
     }
-    let empty = third.place('p').ok_or(fault(third, "no such opening"))?;
-    if cast.places.contains(&empty) {
-        return Err(fault(third, "somebody is there"));
-    }
-    cast.places[2] = empty;
-    times(1.0 / (world.places - 2) as f64 / wording_count(world, Kind::Third));
-    let mut state = State { place: [cast.places[0], cast.places[1]], holder: [0, 1] };
 
     // The wish.
     let who = wish_said.pair(&cast).ok_or(fault(wish_said, "a stranger wishes"))?;
@@ -302,7 +291,7 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
     }
     times(1.0 / (world.max_events - world.min_events + 1) as f64);
     for reading in told {
-        let (event, p) = event(&cast, &state, reading).ok_or(fault(reading, "the state forbids it"))?;
+        let (event, p) = event(world, &cast, &state, reading).ok_or(fault(reading, "the state forbids it"))?;
         times(p / wording_count(world, reading.kind));
         state = state.after(event);
     }

@@ -5,8 +5,8 @@ use core::ops::Range;
 use longhand_tensor::random::{Philox, Site, SiteKind};
 
 use super::World;
-use super::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, moods, wordings};
-use super::state::{Aim, Cast, Event, State, Thing, Wish};
+use super::lexicon::{Kind, NAMES, PLACES, THINGS, moods, wordings};
+use super::state::{Aim, Cast, Event, State, Wish};
 
 /// One sentence of a story.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Story {
     pub events: Vec<Event>,
     /// The state at the start and after each event: one more than `events`.
     pub states: Vec<State>,
-    /// The sentences, in order: three of opening, the wish, one an event, three of ending.
+    /// The sentences, in order: two of opening, the wish, one an event, three of ending.
     pub sentences: Vec<Sentence>,
     /// Byte ranges of the words that the state determines: given the story so far, the state leaves one possibility.
     pub determined: Vec<Range<usize>>,
@@ -89,11 +89,6 @@ enum Fill {
     Known(&'static str),
     /// One of the two people: the first named is a choice, the second is the other.
     Person(&'static str),
-    /// A thing: the colour's choice may be free, the noun follows from it.
-    Chosen(Thing),
-    KnownThing(Thing),
-    /// A thing at its first mention.
-    New(Thing),
 }
 
 /// Writes a story while it is drawn.
@@ -162,27 +157,15 @@ impl<C: Choose> Teller<'_, C> {
             }
             let name = slot.chars().next().expect("a slot has a name");
             let value = fill.iter().find(|f| f.0 == name).expect("a slot has a value").1;
-            let thing = match value {
-                Fill::Word(word) => {
-                    self.write(word, false);
-                    continue;
-                }
-                Fill::Known(word) => {
-                    // A word that begins a sentence tells which of several wordings was drawn: the state does not know.
-                    let determined = drawn == 1 || self.text.len() > start;
-                    self.write(word, determined);
-                    continue;
-                }
+            match value {
+                Fill::Word(word) => self.write(word, false),
+                // A word that begins a sentence tells which of several wordings was drawn: the state does not know.
+                Fill::Known(word) => self.write(word, drawn == 1 || self.text.len() > start),
                 Fill::Person(word) => {
                     self.write(word, person_said);
                     person_said = true;
-                    continue;
                 }
-                Fill::New(thing) | Fill::Chosen(thing) | Fill::KnownThing(thing) => thing,
-            };
-            self.write(COLOURS[thing.colour], matches!(value, Fill::KnownThing(_)));
-            self.text.push(' ');
-            self.write(NOUNS[thing.noun], !matches!(value, Fill::New(_)));
+            }
         }
         self.text.push_str(rest);
         self.sentences.push(Sentence { kind, wording, range: start..self.text.len() });
@@ -222,26 +205,21 @@ impl Cast {
 }
 
 impl<C: Choose> Teller<'_, C> {
-    /// Both people, where they are, what they have, and the third place.
+    /// Both people, where they are and what they have.
     fn opening(&mut self) -> (Cast, State) {
-        let (mut names, mut places) = ([0; 2], [0; 3]);
-        let mut things = [Thing { colour: 0, noun: 0 }; 2];
+        let (mut names, mut place, mut things) = ([0; 2], [0; 2], [0; 2]);
         for (k, kind) in [Kind::First, Kind::Second].into_iter().enumerate() {
             names[k] = self.choose_except(self.world.names, &names[..k]);
-            places[k] = self.choose_except(self.world.places, &places[..k]);
-            let (colours, nouns): (Vec<usize>, Vec<usize>) = things[..k].iter().map(|t| (t.colour, t.noun)).unzip();
-            let colour = self.choose_except(self.world.colours, &colours);
-            things[k] = Thing { colour, noun: self.choose_except(self.world.nouns, &nouns) };
+            place[k] = self.choose_except(self.world.places, &place[..k]);
+            things[k] = self.choose_except(self.world.things, &things[..k]);
             let fill = [
                 ('x', Fill::Word(NAMES[names[k]].0)),
-                ('p', Fill::Word(PLACES[places[k]])),
-                ('t', Fill::New(things[k])),
+                ('p', Fill::Word(PLACES[place[k]])),
+                ('t', Fill::Word(THINGS[things[k]])),
             ];
             self.say(kind, &fill);
         }
-        places[2] = self.choose_except(self.world.places, &places[..2]);
-        self.say(Kind::Third, &[('p', Fill::Word(PLACES[places[2]]))]);
-        (Cast { names, things, places }, State { place: [places[0], places[1]], holder: [0, 1] })
+        (Cast { names, things }, State { place, holder: [0, 1] })
     }
 
     /// Who wishes, and what for.
@@ -251,7 +229,7 @@ impl<C: Choose> Teller<'_, C> {
         let fill = [
             ('x', Fill::Word(cast.name(who))),
             ('y', Fill::Known(cast.name(1 - who))),
-            ('t', Fill::KnownThing(cast.things[1 - who])),
+            ('t', Fill::Known(THINGS[cast.things[1 - who]])),
         ];
         self.say(kind, &fill);
         Wish { who, aim }
@@ -266,15 +244,14 @@ impl<C: Choose> Teller<'_, C> {
             let who = givers[self.choose(givers.len())];
             let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
             let thing = held[self.choose(held.len())];
-            let given = cast.things[thing];
-            let said = if held.len() == 1 { Fill::KnownThing(given) } else { Fill::Chosen(given) };
+            let given = THINGS[cast.things[thing]];
+            let said = if held.len() == 1 { Fill::Known(given) } else { Fill::Word(given) };
             let [x, y] = pair(who);
             self.say(Kind::Give, &[x, y, ('t', said)]);
             return Event::Give { who, thing };
         }
         let who = self.choose(2);
-        let free: Vec<usize> = cast.places.into_iter().filter(|&p| p != state.place[who]).collect();
-        let to = free[self.choose(2)];
+        let to = self.choose_except(self.world.places, &state.place[..1]);
         let [x, y] = pair(who);
         let (p, q) = (('p', Fill::Known(PLACES[state.place[who]])), ('q', Fill::Word(PLACES[to])));
         if kind == 1 {
@@ -296,8 +273,8 @@ impl<C: Choose> Teller<'_, C> {
             self.say(Kind::Join, &[x, y, ('p', Fill::Known(PLACES[state.place[1 - who]]))]);
             return Event::Join { who };
         }
-        let to = cast.places.into_iter().find(|p| !state.place.contains(p)).expect("three places, two taken");
-        self.say(Kind::GoAlone, &[x, ('q', Fill::Known(PLACES[to]))]);
+        let to = self.choose_except(self.world.places, &state.place);
+        self.say(Kind::GoAlone, &[x, ('q', Fill::Word(PLACES[to]))]);
         Event::GoAlone { who, to }
     }
 
@@ -306,7 +283,7 @@ impl<C: Choose> Teller<'_, C> {
         let person = |slot: char, k: usize| (slot, Fill::Known(cast.name(k)));
         let place = |slot: char, k: usize| (slot, Fill::Known(PLACES[state.place[k]]));
         self.say(Kind::EndPlaces, &[person('x', 0), place('p', 0), person('y', 1), place('q', 1)]);
-        let thing = |slot: char, k: usize| (slot, Fill::KnownThing(cast.things[k]));
+        let thing = |slot: char, k: usize| (slot, Fill::Known(THINGS[cast.things[k]]));
         let holders = [person('x', state.holder[0]), person('y', state.holder[1])];
         self.say(Kind::EndThings, &[thing('t', 0), holders[0], thing('u', 1), holders[1]]);
         let fulfilled = state.fulfils(wish);
@@ -334,13 +311,14 @@ pub(super) fn count(world: &World) -> u128 {
         together: bool,
         holder: [usize; 2],
         left: usize,
+        places: u128,
         said: &dyn Fn(Kind) -> u128,
         end: &dyn Fn(bool, [usize; 2]) -> u128,
     ) -> u128 {
         if left == 0 {
             return end(together, holder);
         }
-        let go = |together: bool, holder: [usize; 2]| onward(together, holder, left - 1, said, end);
+        let go = |together: bool, holder: [usize; 2]| onward(together, holder, left - 1, places, said, end);
         if together {
             let gives: u128 = (0..2)
                 .map(|thing| {
@@ -349,18 +327,17 @@ pub(super) fn count(world: &World) -> u128 {
                     go(true, holder)
                 })
                 .sum();
-            // Who, and which of the two other places.
-            let dests = 2 * 2;
+            // Who, and which of the other places.
+            let dests = 2 * (places - 1);
             said(Kind::Give) * gives
                 + said(Kind::Part) * dests * go(false, holder)
                 + said(Kind::GoTogether) * dests * go(true, holder)
         } else {
-            said(Kind::Join) * 2 * go(true, holder) + said(Kind::GoAlone) * 2 * go(false, holder)
+            said(Kind::Join) * 2 * go(true, holder) + said(Kind::GoAlone) * 2 * (places - 2) * go(false, holder)
         }
     }
     let twice = |x: usize| n(x) * n(x - 1);
-    let opening =
-        twice(world.names) * twice(world.places) * n(world.places - 2) * twice(world.colours) * twice(world.nouns);
+    let opening = twice(world.names) * twice(world.places) * twice(world.things);
     let mut paths = 0u128;
     for who in 0..2 {
         for aim in [Aim::Thing, Aim::Meet] {
@@ -370,9 +347,9 @@ pub(super) fn count(world: &World) -> u128 {
             };
             let kind = if aim == Aim::Thing { Kind::WishThing } else { Kind::WishMeet };
             for left in world.min_events..=world.max_events {
-                paths += said(kind) * onward(false, [0, 1], left, &said, &end);
+                paths += said(kind) * onward(false, [0, 1], left, n(world.places), &said, &end);
             }
         }
     }
-    opening * said(Kind::First) * said(Kind::Second) * said(Kind::Third) * paths
+    opening * said(Kind::First) * said(Kind::Second) * paths
 }

@@ -1,23 +1,12 @@
 //! What is true in a story at one moment, and how an event changes it.
 
-/// A thing: a colour and a noun, as indices into the lexicon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Thing {
-    /// Index of the colour.
-    pub colour: usize,
-    /// Index of the noun.
-    pub noun: usize,
-}
-
-/// The two people, two things and three places of a story; person `k` first holds thing `k` in place `k`.
+/// The two people and two things of a story; person `k` first holds thing `k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cast {
     /// Indices of the names, in order of appearance.
     pub names: [usize; 2],
-    /// The two things.
-    pub things: [Thing; 2],
-    /// Indices of the places, in order of appearance; nobody is in the third at first.
-    pub places: [usize; 3],
+    /// Indices of the things, in order of appearance.
+    pub things: [usize; 2],
 }
 
 /// What one of the two people wishes.
@@ -76,7 +65,7 @@ pub enum Event {
         /// Who goes.
         who: usize,
     },
-    /// `who`, in another place than the other, goes to the third, `to`.
+    /// `who`, in another place than the other, goes to a third, `to`.
     GoAlone {
         /// Who goes.
         who: usize,

@@ -104,8 +104,7 @@ fn texts_are_prefix_free() {
 #[test]
 fn classes_are_prefix_free() {
     let names: Vec<&str> = lexicon::NAMES.iter().map(|n| n.0).collect();
-    let classes: [&[&str]; 6] =
-        [&names, &lexicon::PLACES, &lexicon::COLOURS, &lexicon::NOUNS, &lexicon::GLAD, &lexicon::SAD];
+    let classes: [&[&str]; 5] = [&names, &lexicon::PLACES, &lexicon::THINGS, &lexicon::GLAD, &lexicon::SAD];
     for class in classes {
         for (i, a) in class.iter().enumerate() {
             for (j, b) in class.iter().enumerate() {
@@ -137,14 +136,11 @@ fn determined_words_are_those_with_one_continuation() {
         }
     }
     let lexical = |word: &str| {
-        lexicon::NAMES.iter().any(|n| n.0 == word)
-            || lexicon::PLACES.contains(&word)
-            || lexicon::COLOURS.contains(&word)
-            || lexicon::NOUNS.contains(&word)
+        lexicon::NAMES.iter().any(|n| n.0 == word) || lexicon::PLACES.contains(&word) || lexicon::THINGS.contains(&word)
     };
     for (text, determined) in &texts {
         // The opening is left out: in a world of two names the second is no choice.
-        let wish = text.match_indices('.').nth(2).expect("three opening sentences").0;
+        let wish = text.match_indices('.').nth(1).expect("two opening sentences").0;
         for at in starts(text).into_iter().filter(|&at| at > wish) {
             let word = words_after(text, at);
             let known = determined.iter().any(|r| r.start == at);
@@ -201,8 +197,7 @@ fn corrupted_stories_are_refused() {
             let word = &text[range.clone()];
             let names: Vec<&str> = lexicon::NAMES.iter().map(|n| n.0).collect();
             let outcomes = [["got", "did"], ["came", "did"]];
-            let classes: [&[&str]; 6] =
-                [&names, &lexicon::PLACES, &lexicon::COLOURS, &lexicon::NOUNS, &outcomes[0], &outcomes[1]];
+            let classes: [&[&str]; 5] = [&names, &lexicon::PLACES, &lexicon::THINGS, &outcomes[0], &outcomes[1]];
             for class in classes.into_iter().filter(|class| class.contains(&word)) {
                 for other in class.iter().filter(|&&w| w != word) {
                     let changed = format!("{}{other}{}", &text[..range.start], &text[range.end..]);
@@ -224,21 +219,18 @@ fn corrupted_stories_are_refused() {
 #[test]
 fn a_contradiction_is_told_from_bad_grammar() {
     let world = World::full();
-    let good = "One day Anna was in the cellar with a blue drum. Ben sat in the barn with a green cup. \
-                Nobody was in the attic. Anna wanted to have the green cup. Ben joined Anna in the cellar. Ben gave the green cup to Anna. \
+    let good = "One day Anna was in the cellar with a drum. Ben sat in the barn with a cup. \
+                Anna wanted to have the cup. Ben joined Anna in the cellar. Ben gave the cup to Anna. \
                 Anna went to the attic and Ben stayed in the cellar. \
                 At the end Anna was in the attic and Ben was in the cellar. \
-                The blue drum was with Anna and the green cup was with Anna. Anna got her wish and was glad.";
+                The drum was with Anna and the cup was with Anna. Anna got her wish and was glad.";
     assert!(matches!(world.parse(good), Verdict::Story(_)), "{:?}", world.parse(good));
     let fault = |text: &str| match world.parse(text) {
         Verdict::Inconsistent(fault) => fault.why,
         other => panic!("{other:?}"),
     };
-    assert_eq!(fault(&good.replace("green cup was with Anna", "green cup was with Ben")), "somebody else holds it");
-    assert_eq!(
-        fault(&good.replace("Ben gave the green cup to Anna", "Anna gave the green cup to Ben")),
-        "the state forbids it"
-    );
+    assert_eq!(fault(&good.replace("cup was with Anna", "cup was with Ben")), "somebody else holds it");
+    assert_eq!(fault(&good.replace("Ben gave the cup to Anna", "Anna gave the cup to Ben")), "the state forbids it");
     assert_eq!(
         fault(&good.replace("Ben joined Anna in the cellar", "Ben joined Anna in the kitchen")),
         "the state forbids it"
@@ -263,7 +255,7 @@ fn a_contradiction_is_told_from_bad_grammar() {
 fn stories_are_the_same_everywhere() {
     let world = World::full();
     let hash = world.stories(1, Split::Train, 100).fold(0xcbf2_9ce4_8422_2325, |h, s| fnv(&s.text, h));
-    assert_eq!(hash, 0x78e4_ae6f_fb9a_37d5, "the first 100 stories have changed: {hash:#018x}");
+    assert_eq!(hash, 0x580f_1bde_edda_13cb, "the first 100 stories have changed: {hash:#018x}");
 }
 
 #[test]

@@ -167,19 +167,29 @@ mod tests {
             let ctx = Ctx::default().with_threads(threads);
             let (mut a, mut b) = (vec![0u32; 37 * 3], vec![0u32; 37]);
             let mut run = || {
-                for_each_rows(&ctx, (RowsMut::new(&mut a, 3), Some(RowsMut::new(&mut b, 1))), 37, 5, |first, (a, b)| {
-                    let (a, b) = (a.into_slice(), b.unwrap().into_slice());
-                    assert!(b.len() == 5 || first == 35);
-                    for (i, x) in b.iter_mut().enumerate() {
-                        *x += (first + i) as u32;
-                        a[i * 3..i * 3 + 3].fill(*x);
-                    }
-                });
+                for_each_rows(
+                    &ctx,
+                    (RowsMut::new(&mut a, 3), Some(RowsMut::new(&mut b, 1))),
+                    37,
+                    5,
+                    |first, (a, b)| {
+                        let (a, b) = (a.into_slice(), b.unwrap().into_slice());
+                        assert!(b.len() == 5 || first == 35);
+                        for (i, x) in b.iter_mut().enumerate() {
+                            *x += (first + i) as u32;
+                            a[i * 3..i * 3 + 3].fill(*x);
+                        }
+                    },
+                );
                 let mut slots = vec![0usize; 9];
                 map_blocks_into(&ctx, &mut slots, |i| i * i);
                 assert_eq!(slots[8], 64);
             };
-            if team { enter(&ctx, run) } else { run() }
+            if team {
+                enter(&ctx, run)
+            } else {
+                run()
+            }
             assert!((0..37).all(|i| b[i] == i as u32 && a[3 * i + 2] == i as u32));
         }
     }

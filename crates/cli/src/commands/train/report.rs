@@ -138,6 +138,12 @@ fn story_report(
         share(written.accepted),
         share(written.consistent),
     ));
+    let mut faults: Vec<_> = written.faults.iter().collect();
+    faults.sort_by_key(|(_, n)| core::cmp::Reverse(**n));
+    if !faults.is_empty() {
+        let each: Vec<String> = faults.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        print_line(&format!("the first fault of the others: {}", each.join(", ")));
+    }
     let copied = copied_passage(tokenizer, &written.tokens, &stories.train.sequences)?;
     if let Some(passage) = &copied {
         print_line(&format!(
@@ -151,7 +157,7 @@ fn story_report(
             "tokens": validation.tokens(), "unigram": base.unigram.mean(), "five_gram": five, "model": own,
             "floor": floor.mean(), "gap_closed": closed, "state_accuracy": model.state_accuracy(),
             "five_gram_state_accuracy": base.five_gram.state_accuracy(), "written": n,
-            "accepted": written.accepted, "consistent": written.consistent,
+            "accepted": written.accepted, "consistent": written.consistent, "faults": written.faults,
             "longest_copied_tokens": copied.map(|p| p.tokens),
         }
     });

@@ -124,6 +124,15 @@ pub(super) enum Map<'a> {
     Over(&'a [f32]),
 }
 
+/// 16 values of row r on their way out. Not a closure, which would be compiled outside the trampoline.
+#[inline(always)]
+fn mapped<S: Simd>(s: S, f: Map, r: usize, x: S::V) -> S::V {
+    match f {
+        Map::Times(factor) => s.mul(x, s.splat(factor)),
+        Map::Over(by) => s.div(x, s.splat(by[r])),
+    }
+}
+
 /// # Safety
 /// No other task uses these elements of `out`.
 pub(super) unsafe fn put_rows(isa: Isa, rows: PutRows) {
@@ -140,19 +149,16 @@ impl Kernel for PutRows<'_> {
             // SAFETY: `put_rows`' caller vouches that nobody else uses this row.
             let out = unsafe { self.out.range(self.start + r * self.stride, self.hs) };
             let values = &self.values[r * self.width..][..self.hs];
-            let map = |x: S::V| match self.f {
-                Map::Times(factor) => s.mul(x, s.splat(factor)),
-                Map::Over(by) => s.div(x, s.splat(by[r])),
-            };
             for d in (0..whole).step_by(LANES) {
-                let mut x = map(s.load(&values[d..]));
+                let mut x = mapped(s, self.f, r, s.load(&values[d..]));
                 if self.acc == Accumulate::Add {
                     x = s.add(s.load(&out[d..]), x);
                 }
                 s.store(&mut out[d..], x);
             }
             if whole < self.hs {
-                let (out, mut x) = (&mut out[whole..], map(s.load_partial(&values[whole..], 0.0)));
+                let out = &mut out[whole..];
+                let mut x = mapped(s, self.f, r, s.load_partial(&values[whole..], 0.0));
                 if self.acc == Accumulate::Add {
                     x = s.add(s.load_partial(out, 0.0), x);
                 }

@@ -65,8 +65,8 @@ pub enum Kind {
 /// The wordings of a kind, all equally probable.
 pub(crate) fn wordings(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::First => &["One day {x} was in the {p} with a {t}.", "Once {x} sat in the {p} with a {t}."],
-        Kind::Second => &["{x} was in the {p} with a {t}.", "{x} sat in the {p} with a {t}."],
+        Kind::First => &["One day {x} had a {t} in the {p}.", "Once {x} held a {t} in the {p}."],
+        Kind::Second => &["{x} had a {t} in the {p}.", "{x} held a {t} in the {p}."],
         Kind::WishThing => &["{x} wanted to have the {t}.", "{x} wished for the {t}."],
         Kind::WishMeet => &["{x} wanted to be with {y}.", "{x} wished to meet {y}."],
         Kind::Give => &["{x} gave the {t} to {y}.", "{x} handed the {t} to {y}."],

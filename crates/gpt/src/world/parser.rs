@@ -198,52 +198,49 @@ fn wording_count(world: &World, kind: Kind) -> f64 {
     wordings(kind).len().min(world.wordings) as f64
 }
 
-/// The event that `reading` tells in `state` and its probability, wording aside; None if the state forbids it.
-fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Option<(Event, f64)> {
-    let who = reading.pair(cast)?;
+/// The event that `reading` tells in `state` and its probability, wording aside; else why the state forbids it.
+fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Result<(Event, f64), &'static str> {
+    let who = reading.pair(cast).ok_or("a stranger does something")?;
     let other = 1 - who;
     let together = state.place[0] == state.place[1];
     let weight = |weights: &[usize], k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
     // The other places, for one or both who leave one place, and for one who leaves another behind.
     let (elsewhere, third) = ((world.places - 1) as f64, (world.places - 2) as f64);
     let goes = |to: usize| to != state.place[who];
+    let place = |slot: char| reading.place(slot).ok_or("two places in one");
+    let happens = |event: Event, p: f64| Ok((event, p));
     match reading.kind {
-        Kind::Give => {
-            let thing = reading.thing('t', cast)?;
-            if !together || state.holder[thing] != who {
-                return None;
-            }
+        Kind::Give if !together => Err("a gift from afar"),
+        Kind::Give => match reading.thing('t', cast) {
             // Both hold one, or one holds both: a choice of giver or a choice of thing.
-            Some((Event::Give { who, thing }, weight(&TOGETHER, 0) / 2.0))
-        }
-        Kind::Part => {
-            let to = reading.place('q')?;
-            if !together || reading.place('p')? != state.place[who] || !goes(to) {
-                return None;
+            Some(thing) if state.holder[thing] == who => {
+                happens(Event::Give { who, thing }, weight(&TOGETHER, 0) / 2.0)
             }
-            Some((Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / elsewhere))
-        }
-        Kind::GoTogether => {
-            let to = reading.place('q')?;
-            if !together || !goes(to) {
-                return None;
-            }
-            Some((Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / elsewhere))
-        }
-        Kind::Join => {
-            if together || reading.place('p')? != state.place[other] {
-                return None;
-            }
-            Some((Event::Join { who }, weight(&APART, 0) / 2.0))
-        }
-        Kind::GoAlone => {
-            let to = reading.place('q')?;
-            if together || !goes(to) || to == state.place[other] {
-                return None;
-            }
-            Some((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third))
-        }
-        _ => None,
+            _ => Err("a gift of what the giver does not have"),
+        },
+        Kind::Part if !together => Err("a parting of those apart"),
+        Kind::Part => match (place('p')?, place('q')?) {
+            (from, _) if from != state.place[who] => Err("a stay where nobody was"),
+            (_, to) if !goes(to) => Err("a way to where one is"),
+            (_, to) => happens(Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / elsewhere),
+        },
+        Kind::GoTogether if !together => Err("a common way of those apart"),
+        Kind::GoTogether => match place('q')? {
+            to if !goes(to) => Err("a way to where one is"),
+            to => happens(Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / elsewhere),
+        },
+        Kind::Join if together => Err("a meeting of those together"),
+        Kind::Join => match place('p')? {
+            at if at != state.place[other] => Err("a meeting where the other is not"),
+            _ => happens(Event::Join { who }, weight(&APART, 0) / 2.0),
+        },
+        Kind::GoAlone if together => Err("one of those together goes, and the other is forgotten"),
+        Kind::GoAlone => match place('q')? {
+            to if !goes(to) => Err("a way to where one is"),
+            to if to == state.place[other] => Err("a way to the other that is no meeting"),
+            to => happens(Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third),
+        },
+        _ => Err("no event"),
     }
 }
 
@@ -291,7 +288,7 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
     }
     times(1.0 / (world.max_events - world.min_events + 1) as f64);
     for reading in told {
-        let (event, p) = event(world, &cast, &state, reading).ok_or(fault(reading, "the state forbids it"))?;
+        let (event, p) = event(world, &cast, &state, reading).map_err(|why| fault(reading, why))?;
         times(p / wording_count(world, reading.kind));
         state = state.after(event);
     }

@@ -219,7 +219,7 @@ fn corrupted_stories_are_refused() {
 #[test]
 fn a_contradiction_is_told_from_bad_grammar() {
     let world = World::full();
-    let good = "One day Anna was in the cellar with a drum. Ben sat in the barn with a cup. \
+    let good = "One day Anna had a drum in the cellar. Ben held a cup in the barn. \
                 Anna wanted to have the cup. Ben joined Anna in the cellar. Ben gave the cup to Anna. \
                 Anna went to the attic and Ben stayed in the cellar. \
                 At the end Anna was in the attic and Ben was in the cellar. \
@@ -230,10 +230,13 @@ fn a_contradiction_is_told_from_bad_grammar() {
         other => panic!("{other:?}"),
     };
     assert_eq!(fault(&good.replace("cup was with Anna", "cup was with Ben")), "somebody else holds it");
-    assert_eq!(fault(&good.replace("Ben gave the cup to Anna", "Anna gave the cup to Ben")), "the state forbids it");
+    assert_eq!(
+        fault(&good.replace("Ben gave the cup to Anna", "Anna gave the cup to Ben")),
+        "a gift of what the giver does not have"
+    );
     assert_eq!(
         fault(&good.replace("Ben joined Anna in the cellar", "Ben joined Anna in the kitchen")),
-        "the state forbids it"
+        "a meeting where the other is not"
     );
     assert_eq!(
         fault(&good.replace("end Anna was in the attic", "end Anna was in the kitchen")),

@@ -38,20 +38,16 @@ pub enum Kind {
     First,
     /// Where the second person is and what they have.
     Second,
-    /// One of them wishes for what the other has.
+    /// One of them wishes to keep what they have.
     WishThing,
-    /// One of them wishes to be with the other.
-    WishMeet,
+    /// One of them wishes to stay where they are.
+    WishPlace,
     /// A thing changes hands.
     Give,
-    /// One of two people in one place goes elsewhere.
-    Part,
-    /// Both go elsewhere.
-    GoTogether,
-    /// One goes to where the other is.
-    Join,
-    /// One of two people in two places goes to a third.
-    GoAlone,
+    /// One goes elsewhere.
+    Go,
+    /// Both go to one place.
+    Meet,
     /// Where both people are at the end.
     EndPlaces,
     /// Who has each thing at the end.
@@ -65,20 +61,16 @@ pub enum Kind {
 /// The wordings of a kind, all equally probable.
 pub(crate) fn wordings(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::First => &["One day {x} had a {t} in the {p}.", "Once {x} held a {t} in the {p}."],
+        Kind::First => &["One day {x} had a {t} in the {p}.", "One night {x} held a {t} in the {p}."],
         Kind::Second => &["{x} had a {t} in the {p}.", "{x} held a {t} in the {p}."],
-        Kind::WishThing => &["{x} wanted to have the {t}.", "{x} wished for the {t}."],
-        Kind::WishMeet => &["{x} wanted to be with {y}.", "{x} wished to meet {y}."],
-        Kind::Give => &["{x} gave the {t} to {y}.", "{x} handed the {t} to {y}."],
-        Kind::Part => {
-            &["{x} went to the {q} and {y} stayed in the {p}.", "{y} stayed in the {p} and {x} went to the {q}."]
-        }
-        Kind::GoTogether => &["{x} and {y} went to the {q}.", "{x} took {y} to the {q}."],
-        Kind::Join => &["{x} joined {y} in the {p}.", "{x} met {y} in the {p}."],
-        Kind::GoAlone => &["{x} went to the {q}.", "{x} ran to the {q}."],
+        Kind::WishThing => &["{x} wanted to always have the {t}.", "{x} wished to always have the {t}."],
+        Kind::WishPlace => &["{x} wanted to stay in the {p}.", "{x} wished to stay in the {p}."],
+        Kind::Give => &["{x} gave the {t} over to {y}.", "{x} handed the {t} over to {y}."],
+        Kind::Go => &["{x} left the {p} for the {q}.", "{x} quit the {p} for the {q}."],
+        Kind::Meet => &["{x} met with {y} in the {p}.", "{x} sat with {y} in the {p}."],
         Kind::EndPlaces => &[
             "At the end {x} was in the {p} and {y} was in the {q}.",
-            "At night {x} was in the {p} and {y} was in the {q}.",
+            "In the end {x} was in the {p} and {y} was in the {q}.",
         ],
         Kind::EndThings => {
             &["The {t} was with {x} and the {u} was with {y}.", "The {t} belonged to {x} and the {u} belonged to {y}."]

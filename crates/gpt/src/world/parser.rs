@@ -5,7 +5,7 @@
 
 use super::World;
 use super::lexicon::{Kind, NAMES, PLACES, THINGS, moods, wordings};
-use super::simulate::{APART, TOGETHER};
+use super::simulate;
 use super::state::{Aim, Cast, Event, State, Wish};
 
 /// What a parser says of a text.
@@ -101,7 +101,7 @@ fn match_wording<'t>(
 }
 
 /// The kinds of sentence that tell an event.
-const EVENTS: [Kind; 5] = [Kind::Give, Kind::Part, Kind::GoTogether, Kind::Join, Kind::GoAlone];
+const EVENTS: [Kind; 3] = [Kind::Give, Kind::Go, Kind::Meet];
 
 /// Reads a sentence of one of `kinds` at `at`; where it ends. At most one wording of one kind fits.
 fn sentence(world: &World, text: &str, at: usize, kinds: &[Kind]) -> Option<(Reading, usize)> {
@@ -125,12 +125,12 @@ fn read(world: &World, text: &str) -> Result<Vec<Reading>, Fault> {
         let expected: &[Kind] = match readings.last().map(|r| r.kind) {
             None => &[First],
             Some(First) => &[Second],
-            Some(Second) => &[WishThing, WishMeet],
-            Some(WishThing | WishMeet) => &EVENTS,
+            Some(Second) => &[WishThing, WishPlace],
+            Some(WishThing | WishPlace) => &EVENTS,
             Some(EndPlaces) => &[EndThings],
             Some(EndThings) => &[Fulfilled, Failed],
             Some(Fulfilled | Failed) => &[],
-            Some(_) => &[Give, Part, GoTogether, Join, GoAlone, EndPlaces],
+            Some(_) => &[Give, Go, Meet, EndPlaces],
         };
         if expected.is_empty() {
             return if at == text.len() { Ok(readings) } else { Err(Fault { at, why: "text after the end" }) };
@@ -201,45 +201,25 @@ fn wording_count(world: &World, kind: Kind) -> f64 {
 /// The event that `reading` tells in `state` and its probability, wording aside; else why the state forbids it.
 fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Result<(Event, f64), &'static str> {
     let who = reading.pair(cast).ok_or("a stranger does something")?;
-    let other = 1 - who;
-    let together = state.place[0] == state.place[1];
-    let weight = |weights: &[usize], k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
-    // The other places, for one or both who leave one place, and for one who leaves another behind.
-    let (elsewhere, third) = ((world.places - 1) as f64, (world.places - 2) as f64);
-    let goes = |to: usize| to != state.place[who];
-    let place = |slot: char| reading.place(slot).ok_or("two places in one");
-    let happens = |event: Event, p: f64| Ok((event, p));
+    let weights = simulate::EVENTS;
+    let weight = |k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
     match reading.kind {
-        Kind::Give if !together => Err("a gift from afar"),
         Kind::Give => match reading.thing('t', cast) {
-            // Both hold one, or one holds both: a choice of giver or a choice of thing.
-            Some(thing) if state.holder[thing] == who => {
-                happens(Event::Give { who, thing }, weight(&TOGETHER, 0) / 2.0)
-            }
+            // Each holds one, or one holds both: a choice of giver or a choice of thing.
+            Some(thing) if state.holder[thing] == who => Ok((Event::Give { who, thing }, weight(0) / 2.0)),
             _ => Err("a gift of what the giver does not have"),
         },
-        Kind::Part if !together => Err("a parting of those apart"),
-        Kind::Part => match (place('p')?, place('q')?) {
-            (from, _) if from != state.place[who] => Err("a stay where nobody was"),
-            (_, to) if !goes(to) => Err("a way to where one is"),
-            (_, to) => happens(Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / elsewhere),
+        Kind::Go if reading.place('p') != Some(state.place[who]) => Err("a way from where one is not"),
+        Kind::Go => match reading.place('q') {
+            Some(to) if to != state.place[who] => {
+                Ok((Event::Go { who, to }, weight(1) / 2.0 / (world.places - 1) as f64))
+            }
+            _ => Err("a way to where one is"),
         },
-        Kind::GoTogether if !together => Err("a common way of those apart"),
-        Kind::GoTogether => match place('q')? {
-            to if !goes(to) => Err("a way to where one is"),
-            to => happens(Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / elsewhere),
-        },
-        Kind::Join if together => Err("a meeting of those together"),
-        Kind::Join => match place('p')? {
-            at if at != state.place[other] => Err("a meeting where the other is not"),
-            _ => happens(Event::Join { who }, weight(&APART, 0) / 2.0),
-        },
-        Kind::GoAlone if together => Err("one of those together goes, and the other is forgotten"),
-        Kind::GoAlone => match place('q')? {
-            to if !goes(to) => Err("a way to where one is"),
-            to if to == state.place[other] => Err("a way to the other that is no meeting"),
-            to => happens(Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third),
-        },
+        Kind::Meet => {
+            let at = reading.place('p').ok_or("a meeting in two places")?;
+            Ok((Event::Meet { who, at }, weight(2) / 2.0 / world.places as f64))
+        }
         _ => Err("no event"),
     }
 }
@@ -262,23 +242,30 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
         else {
             return Err(fault(reading, "no such opening"));
         };
-        if k == 1 && (name == cast.names[0] || at == state.place[0]) {
-            return Err(fault(reading, "a second person of the same name or place"));
+        if k == 1 && name == cast.names[0] {
+            return Err(fault(reading, "a second person of the same name"));
         }
         if k == 1 && thing == cast.things[0] {
             return Err(fault(reading, "a second thing like the first"));
         }
         (cast.names[k], state.place[k], cast.things[k]) = (name, at, thing);
-        let options = (world.names - k) * (world.places - k) * (world.things - k);
+        let options = (world.names - k) * world.places * (world.things - k);
         times(1.0 / options as f64 / wording_count(world, reading.kind));
     }
 
     // The wish.
     let who = wish_said.pair(&cast).ok_or(fault(wish_said, "a stranger wishes"))?;
-    let aim = if wish_said.kind == Kind::WishThing { Aim::Thing } else { Aim::Meet };
-    if aim == Aim::Thing && wish_said.thing('t', &cast) != Some(1 - who) {
-        return Err(fault(wish_said, "a wish for what the other does not have"));
-    }
+    let aim = if wish_said.kind == Kind::WishThing {
+        if wish_said.thing('t', &cast) != Some(who) {
+            return Err(fault(wish_said, "a wish to keep what one does not have"));
+        }
+        Aim::Thing
+    } else {
+        if wish_said.place('p') != Some(state.place[who]) {
+            return Err(fault(wish_said, "a wish to stay where one is not"));
+        }
+        Aim::Place(state.place[who])
+    };
     let wish = Wish { who, aim };
     times(0.25 / wording_count(world, wish_said.kind));
 

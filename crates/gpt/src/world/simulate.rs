@@ -76,11 +76,8 @@ pub(super) fn story(world: &World, seed: u64, index: u64) -> Story {
     tell(world, &mut Draws { philox, next: index.wrapping_mul(DRAWS_PER_STORY) })
 }
 
-/// Weights of giving, parting and going together.
-pub(super) const TOGETHER: [usize; 3] = [2, 1, 1];
-
-/// Weights of joining and going alone.
-pub(super) const APART: [usize; 2] = [2, 1];
+/// Weights of giving, going and meeting.
+pub(super) const EVENTS: [usize; 3] = [2, 1, 1];
 
 /// A value for a slot, and whether the state determines it.
 #[derive(Clone, Copy)]
@@ -183,11 +180,11 @@ pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
         determined: Vec::with_capacity(40),
     };
     let (cast, mut state) = t.opening();
-    let wish = t.wish(&cast);
+    let wish = t.wish(&cast, &state);
     let (mut events, mut states) = (Vec::new(), vec![state]);
     let length = world.min_events + t.choose(world.max_events - world.min_events + 1);
     while events.len() < length {
-        let event = if state.together() { t.event_together(&cast, &state) } else { t.event_apart(&cast, &state) };
+        let event = t.event(&cast, &state);
         state = state.after(event);
         events.push(event);
         states.push(state);
@@ -210,7 +207,7 @@ impl<C: Choose> Teller<'_, C> {
         let (mut names, mut place, mut things) = ([0; 2], [0; 2], [0; 2]);
         for (k, kind) in [Kind::First, Kind::Second].into_iter().enumerate() {
             names[k] = self.choose_except(self.world.names, &names[..k]);
-            place[k] = self.choose_except(self.world.places, &place[..k]);
+            place[k] = self.choose(self.world.places);
             things[k] = self.choose_except(self.world.things, &things[..k]);
             let fill = [
                 ('x', Fill::Word(NAMES[names[k]].0)),
@@ -223,59 +220,48 @@ impl<C: Choose> Teller<'_, C> {
     }
 
     /// Who wishes, and what for.
-    fn wish(&mut self, cast: &Cast) -> Wish {
-        let who = self.choose(2);
-        let (aim, kind) = [(Aim::Thing, Kind::WishThing), (Aim::Meet, Kind::WishMeet)][self.choose(2)];
-        let fill = [
-            ('x', Fill::Word(cast.name(who))),
-            ('y', Fill::Known(cast.name(1 - who))),
-            ('t', Fill::Known(THINGS[cast.things[1 - who]])),
-        ];
-        self.say(kind, &fill);
-        Wish { who, aim }
-    }
-
-    /// What happens when both are in one place.
-    fn event_together(&mut self, cast: &Cast, state: &State) -> Event {
-        let pair = |who: usize| [('x', Fill::Person(cast.name(who))), ('y', Fill::Person(cast.name(1 - who)))];
-        let kind = self.choose_weighted(&TOGETHER);
-        if kind == 0 {
-            let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
-            let who = givers[self.choose(givers.len())];
-            let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
-            let thing = held[self.choose(held.len())];
-            let given = THINGS[cast.things[thing]];
-            let said = if held.len() == 1 { Fill::Known(given) } else { Fill::Word(given) };
-            let [x, y] = pair(who);
-            self.say(Kind::Give, &[x, y, ('t', said)]);
-            return Event::Give { who, thing };
-        }
-        let who = self.choose(2);
-        let to = self.choose_except(self.world.places, &state.place[..1]);
-        let [x, y] = pair(who);
-        let (p, q) = (('p', Fill::Known(PLACES[state.place[who]])), ('q', Fill::Word(PLACES[to])));
-        if kind == 1 {
-            self.say(Kind::Part, &[x, y, p, q]);
-            Event::Part { who, to }
-        } else {
-            self.say(Kind::GoTogether, &[x, y, q]);
-            Event::GoTogether { who, to }
-        }
-    }
-
-    /// What happens when they are in two places.
-    fn event_apart(&mut self, cast: &Cast, state: &State) -> Event {
-        let kind = self.choose_weighted(&APART);
+    fn wish(&mut self, cast: &Cast, state: &State) -> Wish {
         let who = self.choose(2);
         let x = ('x', Fill::Word(cast.name(who)));
-        if kind == 0 {
-            let y = ('y', Fill::Known(cast.name(1 - who)));
-            self.say(Kind::Join, &[x, y, ('p', Fill::Known(PLACES[state.place[1 - who]]))]);
-            return Event::Join { who };
+        if self.choose(2) == 0 {
+            self.say(Kind::WishThing, &[x, ('t', Fill::Known(THINGS[cast.things[who]]))]);
+            return Wish { who, aim: Aim::Thing };
         }
-        let to = self.choose_except(self.world.places, &state.place);
-        self.say(Kind::GoAlone, &[x, ('q', Fill::Word(PLACES[to]))]);
-        Event::GoAlone { who, to }
+        let place = state.place[who];
+        self.say(Kind::WishPlace, &[x, ('p', Fill::Known(PLACES[place]))]);
+        Wish { who, aim: Aim::Place(place) }
+    }
+
+    /// What happens next.
+    fn event(&mut self, cast: &Cast, state: &State) -> Event {
+        let pair = |who: usize| [('x', Fill::Person(cast.name(who))), ('y', Fill::Person(cast.name(1 - who)))];
+        match self.choose_weighted(&EVENTS) {
+            0 => {
+                let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
+                let who = givers[self.choose(givers.len())];
+                let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
+                let thing = held[self.choose(held.len())];
+                let given = THINGS[cast.things[thing]];
+                let said = if held.len() == 1 { Fill::Known(given) } else { Fill::Word(given) };
+                let [x, y] = pair(who);
+                self.say(Kind::Give, &[x, y, ('t', said)]);
+                Event::Give { who, thing }
+            }
+            1 => {
+                let who = self.choose(2);
+                let to = self.choose_except(self.world.places, &[state.place[who]]);
+                let (p, q) = (('p', Fill::Known(PLACES[state.place[who]])), ('q', Fill::Word(PLACES[to])));
+                self.say(Kind::Go, &[('x', Fill::Word(cast.name(who))), p, q]);
+                Event::Go { who, to }
+            }
+            _ => {
+                let who = self.choose(2);
+                let at = self.choose(self.world.places);
+                let [x, y] = pair(who);
+                self.say(Kind::Meet, &[x, y, ('p', Fill::Word(PLACES[at]))]);
+                Event::Meet { who, at }
+            }
+        }
     }
 
     /// Where everybody is, who has what, what became of the wish: all but the mood follows from the state.
@@ -297,59 +283,48 @@ impl<C: Choose> Teller<'_, C> {
     }
 }
 
-/// How many stories `world` has: the product of the free choices, summed over the paths of kinds.
+/// How many stories `world` has: the product of the free choices, summed over the paths of states.
 pub(super) fn count(world: &World) -> u128 {
     let said = |kind: Kind| wordings(kind).len().min(world.wordings) as u128;
-    let n = |x: usize| x as u128;
-    // Endings by whether the wish is fulfilled.
     let ending = |fulfilled: bool| {
         let (kind, moods) = (if fulfilled { Kind::Fulfilled } else { Kind::Failed }, moods(fulfilled).len());
-        said(Kind::EndPlaces) * said(Kind::EndThings) * said(kind) * n(moods.min(world.moods))
+        said(Kind::EndPlaces) * said(Kind::EndThings) * said(kind) * moods.min(world.moods) as u128
     };
-    // Stories to tell from here on, with `left` events to go; places count only as together or apart.
+    // Ways to tell a story from `state` on, with `left` events to go.
     fn onward(
-        together: bool,
-        holder: [usize; 2],
+        state: State,
         left: usize,
-        places: u128,
+        places: usize,
         said: &dyn Fn(Kind) -> u128,
-        end: &dyn Fn(bool, [usize; 2]) -> u128,
+        end: &dyn Fn(State) -> u128,
     ) -> u128 {
         if left == 0 {
-            return end(together, holder);
+            return end(state);
         }
-        let go = |together: bool, holder: [usize; 2]| onward(together, holder, left - 1, places, said, end);
-        if together {
-            let gives: u128 = (0..2)
-                .map(|thing| {
-                    let mut holder = holder;
-                    holder[thing] = 1 - holder[thing];
-                    go(true, holder)
-                })
-                .sum();
-            // Who, and which of the other places.
-            let dests = 2 * (places - 1);
-            said(Kind::Give) * gives
-                + said(Kind::Part) * dests * go(false, holder)
-                + said(Kind::GoTogether) * dests * go(true, holder)
-        } else {
-            said(Kind::Join) * 2 * go(true, holder) + said(Kind::GoAlone) * 2 * (places - 2) * go(false, holder)
-        }
+        let sum = |events: &mut dyn Iterator<Item = Event>| {
+            events.fold(0u128, |sum, e| sum + onward(state.after(e), left - 1, places, said, end))
+        };
+        let gives = sum(&mut (0..2).map(|thing| Event::Give { who: state.holder[thing], thing }));
+        let goes = (0..2 * places).map(|k| (k / places, k % places)).filter(|&(who, to)| to != state.place[who]);
+        let goes = sum(&mut goes.map(|(who, to)| Event::Go { who, to }));
+        let meets = 2 * sum(&mut (0..places).map(|at| Event::Meet { who: 0, at }));
+        said(Kind::Give) * gives + said(Kind::Go) * goes + said(Kind::Meet) * meets
     }
-    let twice = |x: usize| n(x) * n(x - 1);
-    let opening = twice(world.names) * twice(world.places) * twice(world.things);
-    let mut paths = 0u128;
-    for who in 0..2 {
-        for aim in [Aim::Thing, Aim::Meet] {
-            let end = |together: bool, holder: [usize; 2]| {
-                let state = State { place: [0, usize::from(!together)], holder };
-                ending(state.fulfils(Wish { who, aim }))
-            };
-            let kind = if aim == Aim::Thing { Kind::WishThing } else { Kind::WishMeet };
-            for left in world.min_events..=world.max_events {
-                paths += said(kind) * onward(false, [0, 1], left, n(world.places), &said, &end);
+    let told = |place: [usize; 2]| {
+        let mut paths = 0u128;
+        for who in 0..2 {
+            for (aim, kind) in [(Aim::Thing, Kind::WishThing), (Aim::Place(place[who]), Kind::WishPlace)] {
+                let end = |state: State| ending(state.fulfils(Wish { who, aim }));
+                for left in world.min_events..=world.max_events {
+                    let start = State { place, holder: [0, 1] };
+                    paths += said(kind) * onward(start, left, world.places, &said, &end);
+                }
             }
         }
-    }
-    opening * said(Kind::First) * said(Kind::Second) * paths
+        paths
+    };
+    let twice = |x: usize| (x * (x - 1)) as u128;
+    let openings = twice(world.names) * twice(world.things) * said(Kind::First) * said(Kind::Second);
+    // Which place is which does not matter, only whether the first two are one.
+    openings * world.places as u128 * (told([0, 0]) + (world.places - 1) as u128 * told([0, 1]))
 }

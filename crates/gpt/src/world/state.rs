@@ -21,10 +21,10 @@ pub struct Wish {
 /// The aim of a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Aim {
-    /// To have, at the end, the thing that the other person has at the start.
+    /// To have at the end what one had at first.
     Thing,
-    /// To be, at the end, where the other person is.
-    Meet,
+    /// To be at the end where one was at first: the place, as in the lexicon.
+    Place(usize),
 }
 
 /// Where each person is and who holds each thing.
@@ -39,54 +39,36 @@ pub struct State {
 /// One thing that happens. People and things are numbered 0 and 1 within the story, places as in the lexicon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// `who` gives `thing` to the other, who is in the same place.
+    /// `who` sends `thing` to the other.
     Give {
         /// The giver.
         who: usize,
         /// The thing given.
         thing: usize,
     },
-    /// `who` leaves the other and goes to `to`.
-    Part {
-        /// Who leaves.
+    /// `who` goes to another place.
+    Go {
+        /// Who goes.
         who: usize,
         /// Where to.
         to: usize,
     },
-    /// `who` and the other, in one place, go to `to`.
-    GoTogether {
+    /// `who` and the other meet.
+    Meet {
         /// Who is named first.
         who: usize,
-        /// Where to.
-        to: usize,
-    },
-    /// `who` goes to the other's place.
-    Join {
-        /// Who goes.
-        who: usize,
-    },
-    /// `who`, in another place than the other, goes to a third, `to`.
-    GoAlone {
-        /// Who goes.
-        who: usize,
-        /// Where to.
-        to: usize,
+        /// Where.
+        at: usize,
     },
 }
 
 impl State {
-    /// Whether both people are in one place.
-    pub fn together(&self) -> bool {
-        self.place[0] == self.place[1]
-    }
-
     /// The state after `event`.
     pub fn after(mut self, event: Event) -> State {
         match event {
             Event::Give { who, thing } => self.holder[thing] = 1 - who,
-            Event::Part { who, to } | Event::GoAlone { who, to } => self.place[who] = to,
-            Event::GoTogether { to, .. } => self.place = [to; 2],
-            Event::Join { who } => self.place[who] = self.place[1 - who],
+            Event::Go { who, to } => self.place[who] = to,
+            Event::Meet { at, .. } => self.place = [at; 2],
         }
         self
     }
@@ -94,9 +76,9 @@ impl State {
     /// Whether `wish` is fulfilled in this state.
     pub fn fulfils(&self, wish: Wish) -> bool {
         match wish.aim {
-            // The other's thing carries the other's number.
-            Aim::Thing => self.holder[1 - wish.who] == wish.who,
-            Aim::Meet => self.together(),
+            // One's first thing carries one's own number.
+            Aim::Thing => self.holder[wish.who] == wish.who,
+            Aim::Place(place) => self.place[wish.who] == place,
         }
     }
 }

@@ -220,37 +220,33 @@ fn corrupted_stories_are_refused() {
 fn a_contradiction_is_told_from_bad_grammar() {
     let world = World::full();
     let good = "One day Anna had a drum in the cellar. Ben held a cup in the barn. \
-                Anna wanted to have the cup. Ben joined Anna in the cellar. Ben gave the cup to Anna. \
-                Anna went to the attic and Ben stayed in the cellar. \
+                Anna wanted to always have the drum. Ben met with Anna in the cellar. Ben gave the cup over to Anna. \
+                Anna left the cellar for the attic. \
                 At the end Anna was in the attic and Ben was in the cellar. \
                 The drum was with Anna and the cup was with Anna. Anna got her wish and was glad.";
     assert!(matches!(world.parse(good), Verdict::Story(_)), "{:?}", world.parse(good));
-    let fault = |text: &str| match world.parse(text) {
+    let fault = |from: &str, to: &str| match world.parse(&good.replace(from, to)) {
         Verdict::Inconsistent(fault) => fault.why,
         other => panic!("{other:?}"),
     };
-    assert_eq!(fault(&good.replace("cup was with Anna", "cup was with Ben")), "somebody else holds it");
-    assert_eq!(
-        fault(&good.replace("Ben gave the cup to Anna", "Anna gave the cup to Ben")),
-        "a gift of what the giver does not have"
-    );
-    assert_eq!(
-        fault(&good.replace("Ben joined Anna in the cellar", "Ben joined Anna in the kitchen")),
-        "a meeting where the other is not"
-    );
-    assert_eq!(
-        fault(&good.replace("end Anna was in the attic", "end Anna was in the kitchen")),
-        "somebody is elsewhere"
-    );
-    assert_eq!(fault(&good.replace("got her", "got his")), "the wrong possessive");
-    assert_eq!(
-        fault(&good.replace("Anna got her wish and was glad", "Anna did not get her wish and was sad")),
-        "the wish ended otherwise"
-    );
-    let drunk = good.replace("Ben joined", "Ben jumped");
+    let gift = "a gift of what the giver does not have";
+    assert_eq!(fault("cup was with Anna", "cup was with Ben"), "somebody else holds it");
+    assert_eq!(fault("Ben gave the cup over to Anna", "Anna gave the cup over to Ben"), gift);
+    assert_eq!(fault("for the attic", "for the cellar"), "a way to where one is");
+    assert_eq!(fault("left the cellar", "left the barn"), "a way from where one is not");
+    assert_eq!(fault("Anna left", "Clara left"), "a stranger does something");
+    assert_eq!(fault("end Anna was in the attic", "end Anna was in the kitchen"), "somebody is elsewhere");
+    assert_eq!(fault("held a cup", "held a drum"), "a second thing like the first");
+    assert_eq!(fault("always have the drum", "always have the cup"), "a wish to keep what one does not have");
+    let stay = "wanted to stay in the barn";
+    assert_eq!(fault("wanted to always have the drum", stay), "a wish to stay where one is not");
+    assert_eq!(fault("got her", "got his"), "the wrong possessive");
+    let failed = "Anna did not get her wish and was sad";
+    assert_eq!(fault("Anna got her wish and was glad", failed), "the wish ended otherwise");
+    let drunk = good.replace("Ben met with", "Ben jumped with");
     assert_eq!(
         world.parse(&drunk),
-        Verdict::Ungrammatical(Fault { at: good.find("Ben joined").unwrap(), why: "no sentence fits" })
+        Verdict::Ungrammatical(Fault { at: good.find("Ben met with").unwrap(), why: "no sentence fits" })
     );
 }
 
@@ -258,7 +254,7 @@ fn a_contradiction_is_told_from_bad_grammar() {
 fn stories_are_the_same_everywhere() {
     let world = World::full();
     let hash = world.stories(1, Split::Train, 100).fold(0xcbf2_9ce4_8422_2325, |h, s| fnv(&s.text, h));
-    assert_eq!(hash, 0x580f_1bde_edda_13cb, "the first 100 stories have changed: {hash:#018x}");
+    assert_eq!(hash, 0x11bf_a7dd_92f9_15d0, "the first 100 stories have changed: {hash:#018x}");
 }
 
 #[test]

@@ -182,12 +182,14 @@ impl Write for Summing {
     }
 }
 
-/// manifest.json's text: the object with the checksum of itself.
-fn sealed(mut manifest: Value) -> String {
+/// manifest.json's text: the object with the checksum of itself. Its keys are in ascending order, so that every
+/// build writes the same text for the same manifest and reads what every other one wrote.
+fn sealed(manifest: Value) -> String {
+    let mut manifest = json::sorted(manifest);
     let mut hash = Hasher::new();
     hash.bytes(manifest.to_string().as_bytes());
     manifest["checksum"] = format!("{:016x}", hash.finish()).into();
-    format!("{manifest:#}\n")
+    format!("{:#}\n", json::sorted(manifest))
 }
 
 /// Reads one checkpoint folder: manifest, then every file's size and checksum, then the tensors.

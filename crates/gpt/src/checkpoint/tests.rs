@@ -39,6 +39,34 @@ fn what_was_saved_comes_back() {
     assert_eq!(fs::read(path.join("tokenizer.json")).unwrap(), b"{}\n");
 }
 
+/// A text of the disk, not of this build: `cargo test --features serde_json/preserve_order` reads and writes it too.
+#[test]
+fn the_manifest_does_not_depend_on_the_order_that_serde_json_keeps() {
+    let dir = TestDir::new("order");
+    let path = save_step(dir.path(), 10).unwrap();
+    let manifest = fs::read_to_string(path.join(MANIFEST)).unwrap();
+    let expected = r#"{
+  "arithmetic": "f32",
+  "checksum": "8cfe9327a1167d32",
+  "checksum_algorithm": "fnv1a-64-words",
+  "files": {
+    "small.json": {
+      "checksum": "0000000000000001",
+      "size": 3
+    }
+  },
+  "format": "longhand-checkpoint"
+}
+"#;
+    let files = json!({"small.json": {"size": 3, "checksum": "0000000000000001"}});
+    let text =
+        json!({"format": "longhand-checkpoint", "files": files, "checksum_algorithm": ALGORITHM, "arithmetic": "f32"});
+    assert_eq!(sealed(text), expected);
+    let at = |key: &str| manifest.find(&format!("\n  \"{key}\"")).unwrap();
+    let keys = ["arithmetic", "checksum", "checksum_algorithm", "files", "format", "rounding_class", "seed", "step"];
+    assert!(keys.windows(2).all(|k| at(k[0]) < at(k[1])), "{manifest}");
+}
+
 #[test]
 fn the_last_two_are_kept_and_the_remains_of_a_crash_removed() {
     let dir = TestDir::new("two");

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Done, Folder, weights};
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const STEPS: &str = "--max-iters 60 --eval-interval 20 --save-interval 5";
@@ -96,6 +96,46 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
         let command = line.split_once("go on with: longhand ").unwrap().1;
         assert_eq!(weights(&f.run(command).good()), whole);
     }
+}
+
+/// Ctrl-C before the first step of a resume: the checkpoint it began from is not written a second time.
+#[cfg(unix)]
+#[test]
+fn a_resume_that_is_stopped_at_once_leaves_its_checkpoint_alone() {
+    let f = Folder::new("resume-stop");
+    f.text();
+    // Long steps and no checkpoint but the one that Ctrl-C asks for.
+    let flags = "--max-iters 1000 --eval-interval 1000 --gradient-accumulation-steps 400 --out-dir r";
+    let interrupted = |child: Child, ready: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !ready() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        Done::of(child.wait_with_output().unwrap()).refused(130)
+    };
+    let child = f.spawn(&f.tiny(flags));
+    interrupted(child, &|| fs::metadata(f.path().join("r/metrics.jsonl")).is_ok_and(|m| m.len() > 0));
+    let checkpoints = || -> Vec<(String, std::time::SystemTime)> {
+        let mut all: Vec<_> = fs::read_dir(f.path().join("r/checkpoints"))
+            .unwrap()
+            .map(|e| e.unwrap())
+            .map(|e| (e.file_name().into_string().unwrap(), e.path().join("manifest.json")))
+            .map(|(name, manifest)| (name, fs::metadata(manifest).unwrap().modified().unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = checkpoints();
+    assert_eq!(before.len(), 1);
+    let child = f.spawn("train --resume --out-dir r");
+    // The lock is taken after signals are watched, and long before the first step.
+    let pid = format!("{}\n", child.id());
+    let line = interrupted(child, &|| fs::read_to_string(f.path().join("r/lock")).is_ok_and(|t| t == pid));
+    assert!(line.starts_with("stopped after step "), "{line}");
+    let after = checkpoints();
+    assert!(after.contains(&before[0]), "{before:?} {after:?}: {line}");
 }
 
 #[test]

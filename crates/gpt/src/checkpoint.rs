@@ -3,7 +3,8 @@
 //! A checkpoint is a folder `step-N` of safetensors and JSON files. It is written as `step-N.tmp`: every file, each
 //! flushed, then `manifest.json` with the size and checksum of each, then the folder is flushed, renamed to `step-N`,
 //! and its parent flushed. So a folder without `.tmp` is complete, and what the disk does to it later is found by the
-//! checksums (see [`crate::hash`]). The last two stay; nothing is removed before its successor is on the disk.
+//! checksums (see [`crate::hash`]). The last two stay; nothing is removed before its successor is on the disk. A step
+//! that is saved again is set aside as `step-N.old` until then; where a crash left it alone, it is the checkpoint.
 //!
 //! ```text
 //! step-200/model.safetensors      weights: also what transformers opens, with config.json beside them
@@ -90,25 +91,25 @@ pub fn save(folder: impl AsRef<Path>, step: u64, contents: &Contents<'_>) -> Res
     let done = folder.join(format!("step-{step}"));
     let tmp = folder.join(format!("step-{step}.tmp"));
     remove(&tmp)?;
-    let saved = write_folder(&tmp, step, contents).and_then(|()| publish(&tmp, &done));
+    let saved = write_folder(&tmp, step, contents).and_then(|()| publish(folder, &tmp, &done));
     if saved.is_err() {
         let _ = fs::remove_dir_all(&tmp);
     }
     saved?;
-    sync_folder(folder)?;
     // The new one is safe; what cannot be removed now is removed after the next.
     let _ = prune(folder, step);
     Ok(done)
 }
 
-/// Puts the finished folder in place; one that is there already is set aside until then.
-fn publish(tmp: &Path, done: &Path) -> Result<()> {
-    let old = done.with_file_name(format!("{}.old", done.file_name().unwrap_or_default().to_string_lossy()));
+/// Puts the finished folder in place, on the disk too; one that is there already is set aside until then.
+fn publish(folder: &Path, tmp: &Path, done: &Path) -> Result<()> {
+    let old = done.with_file_name(format!("{}.old", shown_name(done)));
     if done.exists() {
         remove(&old)?;
         fs::rename(done, &old).map_err(Error::io(done))?;
     }
     fs::rename(tmp, done).map_err(Error::io(done))?;
+    sync_folder(folder)?;
     let _ = fs::remove_dir_all(&old);
     Ok(())
 }
@@ -310,13 +311,42 @@ pub fn load_newest(folder: impl AsRef<Path>) -> Result<Loaded> {
     Err(Error::Checkpoint { path: folder.to_path_buf(), problem })
 }
 
-/// The steps of a folder's finished checkpoints, the newest first; their contents are not looked at.
+/// The steps of a folder's finished checkpoints, the newest first. Contents are looked at only where a crash left a
+/// checkpoint set aside and nothing in its place: it counts if it is whole.
 ///
 /// # Errors
 /// `Io`.
 pub fn steps(folder: impl AsRef<Path>) -> Result<Vec<u64>> {
-    let found = list(folder.as_ref())?;
-    Ok(found.iter().filter(|f| f.state == State::Finished).map(|f| f.step).collect())
+    Ok(finished(folder.as_ref())?.into_iter().map(|f| f.step).collect())
+}
+
+/// The folder of the newest of [`steps`], if there is one.
+///
+/// # Errors
+/// `Io`.
+pub fn newest(folder: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    Ok(finished(folder.as_ref())?.into_iter().next().map(|f| f.path))
+}
+
+/// The checkpoints of [`steps`], one a step.
+fn finished(folder: &Path) -> Result<Vec<Found>> {
+    let mut all: Vec<Found> = Vec::new();
+    for found in list(folder)? {
+        let counts = match found.state {
+            State::Finished => true,
+            State::Old => all.last().is_none_or(|f| f.step != found.step) && is_whole(&found.path),
+            State::Unfinished => false,
+        };
+        if counts {
+            all.push(found);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether every file of a checkpoint is there and has its checksum.
+fn is_whole(path: &Path) -> bool {
+    read_folder(path, false).is_ok()
 }
 
 fn shown_name(path: &Path) -> String {
@@ -362,17 +392,17 @@ fn list(folder: &Path) -> Result<Vec<Found>> {
     Ok(all)
 }
 
-/// After step `newest` is in place: keeps it and the newest finished one before it, removes what is older and what
-/// was never finished.
+/// After step `newest` is in place: keeps it and the newest whole one before it, removes what is older, what was
+/// never finished, and what was set aside and has its successor.
 fn prune(folder: &Path, newest: u64) -> Result<()> {
     let mut kept = 0;
     for found in list(folder)? {
         let keep = match found.state {
             State::Unfinished => false,
-            State::Old => found.step != newest,
             // One that cannot be read does not count as the one before.
-            State::Finished if found.step < newest && kept == 0 => read_folder(&found.path, false).is_ok(),
-            State::Finished => found.step >= newest,
+            _ if found.step < newest => kept == 0 && is_whole(&found.path),
+            State::Finished => true,
+            State::Old => found.step > newest && is_whole(&found.path),
         };
         kept += (keep && found.step < newest) as u32;
         if !keep {

@@ -120,8 +120,31 @@ fn saving_a_step_again_replaces_it_and_a_crash_between_loses_nothing() {
     // As a crash between the two renames leaves it.
     fs::rename(dir.path().join("step-5"), dir.path().join("step-5.old")).unwrap();
     assert_eq!(load_newest(dir.path()).unwrap().step, 5);
+    assert_eq!(steps(dir.path()).unwrap(), [5]);
+    assert_eq!(newest(dir.path()).unwrap(), Some(dir.path().join("step-5.old")));
     save_step(dir.path(), 5).unwrap();
     assert_eq!(names(dir.path()), ["step-5"]);
+}
+
+#[test]
+fn a_checkpoint_set_aside_counts_while_nothing_is_in_its_place() {
+    let dir = TestDir::new("aside");
+    fs::rename(save_step(dir.path(), 5).unwrap(), dir.path().join("step-5.old")).unwrap();
+    save_step(dir.path(), 6).unwrap();
+    assert_eq!(names(dir.path()), ["step-5.old", "step-6"]);
+    assert_eq!(steps(dir.path()).unwrap(), [6, 5]);
+    // Damaged, it is no checkpoint, and the next save removes it.
+    fs::write(dir.path().join("step-5.old/config.json"), "{}").unwrap();
+    assert_eq!(steps(dir.path()).unwrap(), [6]);
+    save_step(dir.path(), 7).unwrap();
+    assert_eq!(names(dir.path()), ["step-6", "step-7"]);
+    // With its successor in place it is a remainder.
+    let other = TestDir::new("aside-source");
+    fs::rename(save_step(other.path(), 7).unwrap(), dir.path().join("step-7.old")).unwrap();
+    assert_eq!(steps(dir.path()).unwrap(), [7, 6]);
+    assert_eq!(newest(dir.path()).unwrap(), Some(dir.path().join("step-7")));
+    save_step(dir.path(), 8).unwrap();
+    assert_eq!(names(dir.path()), ["step-7", "step-8"]);
 }
 
 #[test]

@@ -304,8 +304,5 @@ pub fn resume_command(folder: &Path) -> String {
 
 /// The newest checkpoint's folder, for the last lines.
 pub fn newest_checkpoint(dir: &RunDir) -> PathBuf {
-    match checkpoint::steps(dir.checkpoints()).unwrap_or_default().first() {
-        Some(step) => dir.checkpoints().join(format!("step-{step}")),
-        None => dir.checkpoints(),
-    }
+    checkpoint::newest(dir.checkpoints()).ok().flatten().unwrap_or_else(|| dir.checkpoints())
 }

@@ -1,6 +1,6 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
-use crate::args::GenerateArgs;
+use crate::args::{GenerateArgs, access};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -32,7 +32,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
             newest
         }
     };
-    let trained = snapshot::open(&folder)?;
+    let trained = snapshot::open(&folder, access(args.no_mmap))?;
     for skipped in &trained.skipped {
         note(&format!("not used: {skipped}"));
     }

@@ -8,16 +8,17 @@ mod report;
 mod running;
 mod settings;
 
-use crate::args::{Command, TrainArgs};
+use crate::args::{Command, TrainArgs, access};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
 use crate::progress::{note, print_line, thousands};
 use crate::signals::Interrupt;
 use data::Data;
-use longhand_gpt::checkpoint;
+use longhand_gpt::checkpoint::{self, Part};
 use longhand_gpt::data::Texts;
 use longhand_gpt::error::Error;
+use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::run_dir::{self, Existing, RunDir};
 use longhand_gpt::snapshot;
@@ -111,14 +112,14 @@ fn fill(
         texts.tokenize(&tokenizer, dir.path())?;
     }
     drop(texts);
-    let mut data = load(dir.path(), &settings, &tokenizer)?;
+    let mut data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model.clone(), settings.optim.clone(), settings.seed)?;
     if let Some(minutes) = args.minutes {
         let max_iters = minutes::fit(minutes, &mut trainer, &mut data, &settings, workers, began)?;
         settings = Settings::resolve(&TrainArgs { max_iters: Some(max_iters), ..args.clone() }, data.train_bytes)?;
         // From the beginning, with the schedule of the whole run.
         trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
-        data = load(dir.path(), &settings, &tokenizer)?;
+        data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
         let command = settings.command(data.train_bytes);
         print_line(&format!("{minutes} minutes are {max_iters} steps here; the same run: {command}"));
     }
@@ -149,7 +150,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     }
     let tokenizer = Tokenizer::load(dir.path())?;
     let model = planned(&settings, &tokenizer)?;
-    let data = load(dir.path(), &settings, &tokenizer)?;
+    let data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
     let checkpoints = dir.checkpoints();
     // A run that ended before its first checkpoint begins again.
@@ -157,7 +158,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
         entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
     });
     if any && !checkpoint::steps(&checkpoints)?.is_empty() {
-        let loaded = checkpoint::load_newest(&checkpoints)?;
+        let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
         for skipped in &loaded.skipped {
             note(&format!("not used: {skipped}"));
         }
@@ -186,11 +187,11 @@ fn assemble(
     Ok(Run { dir, settings, tokenizer, files, data, trainer, prompt })
 }
 
-fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Failure> {
+fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Access) -> Result<Data, Failure> {
     if settings.texts.is_empty() {
         data::story_data(settings, tokenizer)
     } else {
-        data::text_data(folder, settings, tokenizer)
+        data::text_data(folder, settings, tokenizer, access)
     }
 }
 

@@ -181,7 +181,7 @@ pub fn write_tokens(
     part: fn(&Text) -> &str,
 ) -> Result<u64> {
     let path = path.as_ref();
-    let tmp = path.with_extension("tmp");
+    let tmp = crate::fs::tmp_of(path);
     let written = write_into(&tmp, tokenizer, texts, part).and_then(|count| {
         fs::rename(&tmp, path).map_err(Error::io(path))?;
         Ok(count)

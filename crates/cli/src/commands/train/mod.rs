@@ -27,7 +27,6 @@ use longhand_gpt::train::{Trainer, planned_bytes};
 use serde_json::{Value, json};
 use settings::{Settings, quoted};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -228,21 +227,13 @@ fn name_of(args: &TrainArgs) -> String {
 
 /// Keeps the run's flags in run.json, whole or not at all.
 fn write_settings(dir: &RunDir, settings: &Settings) -> Result<(), Failure> {
-    let path = dir.file("run.json");
-    let tmp = dir.file("run.json.tmp");
     let text = format!(
         "{:#}\n",
         json!({
             "format": "longhand-run", "version": 1, "longhand": env!("CARGO_PKG_VERSION"), "args": settings.args(),
         })
     );
-    let written = (|| {
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)
-    })();
-    written.map_err(|e| Failure::new(format!("{}: {e}", path.display())))
+    Ok(dir.write("run.json", text.as_bytes())?)
 }
 
 fn read_settings(dir: &RunDir) -> Result<TrainArgs, Failure> {

@@ -39,7 +39,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     check_memory(&trained, ids.len())?;
     let workers = Workers::new(args.threads)?;
-    let packed = PackedParams::pack(&trained.params)?;
+    let packed = PackedParams::pack(&workers.ctx, &trained.params)?;
     let options = Options {
         sampling,
         max_tokens: usize::try_from(args.n_predict).ok(),

@@ -35,14 +35,14 @@ impl PackedParams {
     /// Packs `params`; it may be dropped afterwards.
     /// # Errors
     /// `OutOfMemory`, `SizeOverflow`.
-    pub fn pack(params: &Params) -> Result<Self> {
+    pub fn pack(ctx: &Ctx, params: &Params) -> Result<Self> {
         let layout = params.layout().clone();
         let entry = |id: ParamId| {
             let (spec, data) = (layout.spec(id), params.get(id));
             Ok(match spec.role {
                 Role::Vector | Role::Positions => Entry::Plain(data.to_vec()),
-                Role::Linear => Entry::Packed(Weight::pack(MatRef::new(data, spec.rows(), spec.cols())?)?),
-                Role::Embedding => Entry::Packed(Weight::pack(MatRef::new(data, spec.rows(), spec.cols())?.t())?),
+                Role::Linear => Entry::Packed(Weight::pack(ctx, MatRef::new(data, spec.rows(), spec.cols())?)?),
+                Role::Embedding => Entry::Packed(Weight::pack(ctx, MatRef::new(data, spec.rows(), spec.cols())?.t())?),
             })
         };
         let entries = layout.ids().map(entry).collect::<Result<_>>()?;

@@ -103,7 +103,8 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
 #[test]
 fn a_resume_that_is_stopped_at_once_leaves_its_checkpoint_alone() {
     let f = Folder::new("resume-stop");
-    f.text();
+    // So long a text that there is time for a signal while it is read.
+    f.write("t.txt", "The cat sat on the mat, 1 2 3 times.\n".repeat(300_000));
     // Long steps and no checkpoint but the one that Ctrl-C asks for.
     let flags = "--max-iters 1000 --eval-interval 1000 --gradient-accumulation-steps 400 --out-dir r";
     let interrupted = |child: Child, ready: &dyn Fn() -> bool| {

@@ -114,7 +114,7 @@ fn linear(m: usize, n: usize, k: usize, packed: bool) -> Case {
     Case::new(name, flops, 0.0, move || {
         let (x, w, mut out) = (numbers(m * k), numbers(n * k), vec![0.0; m * n]);
         let weight = MatRef::new(&w, n, k).expect("w is (N, K)").t();
-        let weight = packed.then(|| Weight::pack(weight).expect("w packs"));
+        let weight = packed.then(|| Weight::pack(&Ctx::default(), weight).expect("w packs"));
         Box::new(move |ctx| {
             let a = MatRef::new(&x, m, k).expect("x is (M, K)");
             let c = MatMut::new(&mut out, m, n).expect("out is (M, N)");

@@ -53,7 +53,7 @@ fuzz_target!(|input: Input| {
         let c = MatMut::new(&mut got, m, n).expect("c is (M, N)");
         let (ctx, epilogue) = (Ctx::new(isa), Epilogue { bias, ..Epilogue::default() });
         let done = match input.packed {
-            true => matmul(&ctx, c, a, &Weight::pack(b).expect("b packs"), acc, epilogue),
+            true => matmul(&ctx, c, a, &Weight::pack(&ctx, b).expect("b packs"), acc, epilogue),
             false => matmul(&ctx, c, a, b, acc, epilogue),
         };
         done.expect("shapes agree");

@@ -146,7 +146,7 @@ fn logits_with_the_cache_equal_recomputation_alone_and_beside_others() {
             config.attention_window = window;
             let model = Gpt::new(&config).unwrap();
             let params = model.init(2).unwrap();
-            let packed = PackedParams::pack(&params).unwrap();
+            let packed = PackedParams::pack(&Ctx::default(), &params).unwrap();
             for isa in Isa::available() {
                 let ctx = Ctx::new(isa);
                 let text = tokens(40, 1);

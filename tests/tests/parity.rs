@@ -103,7 +103,7 @@ fn logits_and_hidden_states() {
         let file = r.file();
         let mut batch = Batch::default();
         r.ids.iter().enumerate().for_each(|(slot, ids)| batch.push(ids, 0, slot));
-        let packed = PackedParams::pack(&r.params).unwrap();
+        let packed = PackedParams::pack(&Ctx::default(), &r.params).unwrap();
         for isa in Isa::available() {
             for weights in [Weights::Plain(&r.params), Weights::Packed(&packed)] {
                 let ctx = Ctx::new(isa);

@@ -4,6 +4,7 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use longhand_gpt::mmap::Access;
 use std::path::PathBuf;
 
 /// Train and run GPT models on the CPU, with kernels written by hand.
@@ -68,6 +69,9 @@ pub struct TrainArgs {
     /// Threads [default: the cores granted to this process]. The result does not depend on them.
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub threads: Option<usize>,
+    /// Read files into memory rather than map them while they are copied.
+    #[arg(long, help_heading = "Run")]
+    pub no_mmap: bool,
     /// What the samples during training continue [default: the beginning of a validation text].
     #[arg(long, value_name = "TEXT", help_heading = "Run", allow_hyphen_values = true)]
     pub prompt: Option<String>,
@@ -187,6 +191,9 @@ pub struct GenerateArgs {
     /// Threads [default: the cores granted to this process].
     #[arg(short = 't', long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Read the model's files into memory rather than map them while they are copied.
+    #[arg(long)]
+    pub no_mmap: bool,
     /// Temperature; 0 takes the likeliest token.
     #[arg(long, value_name = "X", default_value_t = 0.8)]
     pub temp: f32,
@@ -230,6 +237,11 @@ pub struct GradcheckArgs {
     /// Check this instruction set alone: scalar, portable, avx2, avx512 [default: all that this CPU has].
     #[arg(long, value_name = "NAME")]
     pub isa: Option<String>,
+}
+
+/// How files come into memory, by `--no-mmap`.
+pub fn access(no_mmap: bool) -> Access {
+    if no_mmap { Access::Read } else { Access::Map }
 }
 
 /// A command line that is not run: text for standard output, or one line for standard error.

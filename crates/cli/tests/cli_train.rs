@@ -4,7 +4,7 @@ mod common;
 
 use common::{Done, Folder, weights};
 use std::fs;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const STEPS: &str = "--max-iters 60 --eval-interval 20 --save-interval 5";
@@ -66,7 +66,7 @@ fn a_killed_run_goes_on_bit_for_bit() {
     let done = Done::of(child.wait_with_output().unwrap());
     assert_eq!(weights(&done.good()), whole);
     // A finished run can be asked again for its report.
-    assert_eq!(weights(&f.run("train --resume --out-dir r").good()), whole);
+    assert_eq!(weights(&f.run("train --resume --no-mmap --out-dir r").good()), whole);
 }
 
 #[cfg(unix)]
@@ -98,6 +98,47 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     }
 }
 
+/// Ctrl-C before the first step of a resume: the checkpoint it began from is not written a second time.
+#[cfg(unix)]
+#[test]
+fn a_resume_that_is_stopped_at_once_leaves_its_checkpoint_alone() {
+    let f = Folder::new("resume-stop");
+    // So long a text that there is time for a signal while it is read.
+    f.write("t.txt", "The cat sat on the mat, 1 2 3 times.\n".repeat(300_000));
+    // Long steps and no checkpoint but the one that Ctrl-C asks for.
+    let flags = "--max-iters 1000 --eval-interval 1000 --gradient-accumulation-steps 400 --out-dir r";
+    let interrupted = |child: Child, ready: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !ready() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        Done::of(child.wait_with_output().unwrap()).refused(130)
+    };
+    let child = f.spawn(&f.tiny(flags));
+    interrupted(child, &|| fs::metadata(f.path().join("r/metrics.jsonl")).is_ok_and(|m| m.len() > 0));
+    let checkpoints = || -> Vec<(String, std::time::SystemTime)> {
+        let mut all: Vec<_> = fs::read_dir(f.path().join("r/checkpoints"))
+            .unwrap()
+            .map(|e| e.unwrap())
+            .map(|e| (e.file_name().into_string().unwrap(), e.path().join("manifest.json")))
+            .map(|(name, manifest)| (name, fs::metadata(manifest).unwrap().modified().unwrap()))
+            .collect();
+        all.sort();
+        all
+    };
+    let before = checkpoints();
+    assert_eq!(before.len(), 1);
+    let child = f.spawn("train --resume --out-dir r");
+    // The lock is taken after signals are watched, and long before the first step.
+    let pid = format!("{}\n", child.id());
+    let line = interrupted(child, &|| fs::read_to_string(f.path().join("r/lock")).is_ok_and(|t| t == pid));
+    assert!(line.starts_with("stopped after step "), "{line}");
+    let after = checkpoints();
+    assert!(after.contains(&before[0]), "{before:?} {after:?}: {line}");
+}
+
 #[test]
 fn generation_continues_prompts() {
     let f = Folder::new("generate");
@@ -110,6 +151,9 @@ fn generation_continues_prompts() {
     let ask = |more: &[&str]| f.run_args(&[&["generate", "-m", "runs/t", "-s", "3", "-n", "8"], more].concat()).good();
     assert_eq!(ask(&["-p", "The c"]), text);
     assert_eq!(ask(&["-p", "The c", "-t", "1"]), text);
+    // The moments are for training alone.
+    fs::remove_file(f.path().join("runs/t/checkpoints/step-60/optimizer.safetensors")).unwrap();
+    assert_eq!(ask(&["-p", "The c", "--no-mmap"]), text);
     // Two prompts: each as alone in its place, under a header.
     let both = ask(&["-p", "The c", "-p", "The c"]);
     assert!(both.starts_with(&format!("=== 1 ===\n{}", text.trim_end_matches('\n'))), "{both:?}");

@@ -3,7 +3,8 @@
 //! A checkpoint is a folder `step-N` of safetensors and JSON files. It is written as `step-N.tmp`: every file, each
 //! flushed, then `manifest.json` with the size and checksum of each, then the folder is flushed, renamed to `step-N`,
 //! and its parent flushed. So a folder without `.tmp` is complete, and what the disk does to it later is found by the
-//! checksums (see [`crate::hash`]). The last two stay; nothing is removed before its successor is on the disk.
+//! checksums (see [`crate::hash`]). The last two stay; nothing is removed before its successor is on the disk. A step
+//! that is saved again is set aside as `step-N.old` until then; where a crash left it alone, it is the checkpoint.
 //!
 //! ```text
 //! step-200/model.safetensors      weights: also what transformers opens, with config.json beside them
@@ -13,12 +14,15 @@
 //! step-200/manifest.json          step, seed, arithmetic, rounding class, sizes and checksums, its own checksum
 //! ```
 
+mod manifest;
+
 use crate::error::{Error, Result};
 use crate::fs::{sync_folder, write_atomic};
 use crate::hash::Hasher;
 use crate::json;
-use crate::mmap;
+use crate::mmap::{self, Access};
 use crate::safetensors_io::{self, NamedTensor, NonFinite, Tensor};
+use manifest::{Manifest, Summing, check, check_size, check_sum, sealed};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -51,6 +55,15 @@ pub struct Contents<'a> {
     pub files: &'a [(&'a str, &'a [u8])],
 }
 
+/// How much of a checkpoint is read; what is not is not looked at either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything that a run needs to go on.
+    Whole,
+    /// What a model needs to generate: all but the optimizer's moments, two thirds of the bytes.
+    Model,
+}
+
 /// A checkpoint, checked and copied into memory.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -60,7 +73,7 @@ pub struct Loaded {
     pub step: u64,
     /// The weights, in the order they were saved.
     pub model: Vec<Tensor>,
-    /// The optimizer's moments.
+    /// The optimizer's moments; none of [`Part::Model`].
     pub optimizer: Vec<Tensor>,
     /// config.json's object.
     pub config: Value,
@@ -90,25 +103,25 @@ pub fn save(folder: impl AsRef<Path>, step: u64, contents: &Contents<'_>) -> Res
     let done = folder.join(format!("step-{step}"));
     let tmp = folder.join(format!("step-{step}.tmp"));
     remove(&tmp)?;
-    let saved = write_folder(&tmp, step, contents).and_then(|()| publish(&tmp, &done));
+    let saved = write_folder(&tmp, step, contents).and_then(|()| publish(folder, &tmp, &done));
     if saved.is_err() {
         let _ = fs::remove_dir_all(&tmp);
     }
     saved?;
-    sync_folder(folder)?;
     // The new one is safe; what cannot be removed now is removed after the next.
     let _ = prune(folder, step);
     Ok(done)
 }
 
-/// Puts the finished folder in place; one that is there already is set aside until then.
-fn publish(tmp: &Path, done: &Path) -> Result<()> {
-    let old = done.with_file_name(format!("{}.old", done.file_name().unwrap_or_default().to_string_lossy()));
+/// Puts the finished folder in place, on the disk too; one that is there already is set aside until then.
+fn publish(folder: &Path, tmp: &Path, done: &Path) -> Result<()> {
+    let old = done.with_file_name(format!("{}.old", shown_name(done)));
     if done.exists() {
         remove(&old)?;
         fs::rename(done, &old).map_err(Error::io(done))?;
     }
     fs::rename(tmp, done).map_err(Error::io(done))?;
+    sync_folder(folder)?;
     let _ = fs::remove_dir_all(&old);
     Ok(())
 }
@@ -154,88 +167,22 @@ fn write_folder(tmp: &Path, step: u64, contents: &Contents<'_>) -> Result<()> {
 
 /// Writes and flushes a new file; its size and checksum.
 fn write_file(path: &Path, body: &dyn Fn(&mut dyn Write) -> io::Result<()>) -> io::Result<(u64, u64)> {
-    let mut out =
-        Summing { file: BufWriter::with_capacity(1 << 20, File::create_new(path)?), hash: Hasher::new(), size: 0 };
+    let mut out = Summing::new(BufWriter::with_capacity(1 << 20, File::create_new(path)?));
     body(&mut out)?;
-    out.file.flush()?;
-    out.file.get_ref().sync_all()?;
+    out.flush()?;
+    out.out.get_ref().sync_all()?;
     Ok((out.size, out.hash.finish()))
 }
 
-/// A file that sums what is written to it.
-struct Summing {
-    file: BufWriter<File>,
-    hash: Hasher,
-    size: u64,
-}
-
-impl Write for Summing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
-        self.hash.bytes(&bytes[..n]);
-        self.size += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// manifest.json's text: the object with the checksum of itself.
-fn sealed(mut manifest: Value) -> String {
-    let mut hash = Hasher::new();
-    hash.bytes(manifest.to_string().as_bytes());
-    manifest["checksum"] = format!("{:016x}", hash.finish()).into();
-    format!("{manifest:#}\n")
-}
-
-/// Reads one checkpoint folder: manifest, then every file's size and checksum, then the tensors.
+/// Reads one checkpoint folder: manifest, then of every file of `part` the size, the checksum and the contents.
 ///
-/// Files are mapped while they are copied. Memory: what the tensors take.
+/// Memory: what the tensors take and, while it is read, the largest file.
 ///
 /// # Errors
-/// `Io`, or `BadFile` naming the file, the field, its value and what it must be.
-pub fn load(path: impl AsRef<Path>) -> Result<Loaded> {
-    read_folder(path.as_ref(), true)
-}
-
-/// Checks a checkpoint folder, and copies its tensors where they are wanted.
-fn read_folder(folder: &Path, tensors: bool) -> Result<Loaded> {
-    let path = folder.join(MANIFEST);
-    let text = crate::fs::read_limited(&path, 1 << 20)?;
-    let manifest = json::parse(&text, &path)?;
-    let mut unsealed = manifest.clone();
-    if let Some(object) = unsealed.as_object_mut() {
-        object.remove("checksum");
-    }
-    let bad = |field: &str, limit: &str| Error::bad_file(&path, field, json::shown(json::get(&manifest, field)), limit);
-    if json::get(&manifest, "format") != "longhand-checkpoint" {
-        return Err(bad("format", "is not the manifest of a checkpoint"));
-    }
-    if json::get(&manifest, "version") != 1 {
-        return Err(bad("version", "must be 1"));
-    }
-    // Comparing whole texts finds even a changed blank.
-    if sealed(unsealed).as_bytes() != text {
-        return Err(bad("checksum", "does not fit the manifest: it was changed after it was written"));
-    }
-    if json::get(&manifest, "checksum_algorithm") != ALGORITHM {
-        return Err(bad("checksum_algorithm", &format!("must be {ALGORITHM}")));
-    }
-    if json::get(&manifest, "arithmetic") != "f32" {
-        return Err(bad("arithmetic", "must be f32"));
-    }
-    let number = |field: &str| json::get(&manifest, field).as_u64().ok_or_else(|| bad(field, "must be a whole number"));
-    let (step, seed) = (number("step")?, number("seed")?);
-    let fused = match json::get(&manifest, "rounding_class").as_str() {
-        Some("F") => true,
-        Some("U") => false,
-        _ => return Err(bad("rounding_class", "must be F or U")),
-    };
-    let Some(files) = json::get(&manifest, "files").as_object() else {
-        return Err(bad("files", "must be an object"));
-    };
+/// `Io`, `Memory`, or `BadFile` naming the file, the field, its value and what it must be.
+pub fn load(path: impl AsRef<Path>, part: Part, access: Access) -> Result<Loaded> {
+    let folder = path.as_ref();
+    let Manifest { step, seed, fused, files } = Manifest::read(folder)?;
     let mut loaded = Loaded {
         path: folder.to_path_buf(),
         step,
@@ -247,46 +194,33 @@ fn read_folder(folder: &Path, tensors: bool) -> Result<Loaded> {
         fused,
         skipped: Vec::new(),
     };
-    for name in [MODEL, OPTIMIZER, CONFIG, TRAINER] {
-        if !files.contains_key(name) {
-            return Err(bad("files", &format!("must have {name}")));
-        }
-    }
-    for (name, entry) in files {
-        if name.contains(['/', '\\']) || name == ".." {
-            return Err(Error::bad_file(&path, "files", name, "must be a plain name"));
+    for (name, size, sum) in &files {
+        if part == Part::Model && name == OPTIMIZER {
+            continue;
         }
         let file = folder.join(name);
-        let map = mmap::map(&file, None)?;
-        let size = json::get(entry, "size");
-        if size.as_u64() != Some(map.len() as u64) {
-            let limit = format!("must be {} as in {MANIFEST}", json::shown(size));
-            return Err(Error::bad_file(&file, "size", format!("{} bytes", map.len()), limit));
-        }
+        check_size(&file, *size)?;
+        let bytes = mmap::read(&file, access)?;
         let mut hash = Hasher::new();
-        hash.bytes(&map);
-        let (sum, expected) = (format!("{:016x}", hash.finish()), json::get(entry, "checksum"));
-        if expected != &Value::from(sum.as_str()) {
-            let limit = format!("must be {} as in {MANIFEST}", json::shown(expected));
-            return Err(Error::bad_file(&file, "checksum", sum, limit));
-        }
+        hash.bytes(&bytes);
+        check_sum(&file, &hash, sum)?;
         match name.as_str() {
-            MODEL | OPTIMIZER if !tensors => (),
-            MODEL => loaded.model = safetensors_io::read_bytes(&map, &file, NonFinite::Refuse)?,
-            OPTIMIZER => loaded.optimizer = safetensors_io::read_bytes(&map, &file, NonFinite::Refuse)?,
-            CONFIG => loaded.config = json::parse(&map, &file)?,
-            TRAINER => loaded.trainer = json::parse(&map, &file)?,
+            MODEL => loaded.model = safetensors_io::read_bytes(&bytes, &file, NonFinite::Refuse)?,
+            OPTIMIZER => loaded.optimizer = safetensors_io::read_bytes(&bytes, &file, NonFinite::Refuse)?,
+            CONFIG => loaded.config = json::parse(&bytes, &file)?,
+            TRAINER => loaded.trainer = json::parse(&bytes, &file)?,
             _ => (),
         }
     }
     Ok(loaded)
 }
 
-/// Reads the newest checkpoint of a folder that is whole; [`Loaded::skipped`] says which were not, and why.
+/// Reads `part` of the newest checkpoint of a folder of which that part is whole; [`Loaded::skipped`] says which
+/// were not, and why.
 ///
 /// # Errors
 /// `Checkpoint` when there is none, with the reason for each that was tried; `Io` for the folder itself.
-pub fn load_newest(folder: impl AsRef<Path>) -> Result<Loaded> {
+pub fn load_newest(folder: impl AsRef<Path>, part: Part, access: Access) -> Result<Loaded> {
     let folder = folder.as_ref();
     let mut skipped = Vec::new();
     for found in list(folder)? {
@@ -294,7 +228,7 @@ pub fn load_newest(folder: impl AsRef<Path>) -> Result<Loaded> {
             skipped.push(format!("{}: was never finished", shown_name(&found.path)));
             continue;
         }
-        match load(&found.path) {
+        match load(&found.path, part, access) {
             Ok(loaded) if loaded.step == found.step => return Ok(Loaded { skipped, ..loaded }),
             Ok(loaded) => skipped.push(format!("{}: holds step {}", shown_name(&found.path), loaded.step)),
             Err(e) => skipped.push(e.to_string()),
@@ -308,13 +242,37 @@ pub fn load_newest(folder: impl AsRef<Path>) -> Result<Loaded> {
     Err(Error::Checkpoint { path: folder.to_path_buf(), problem })
 }
 
-/// The steps of a folder's finished checkpoints, the newest first; their contents are not looked at.
+/// The steps of a folder's finished checkpoints, the newest first. Contents are looked at only where a crash left a
+/// checkpoint set aside and nothing in its place: it counts if it is whole.
 ///
 /// # Errors
 /// `Io`.
 pub fn steps(folder: impl AsRef<Path>) -> Result<Vec<u64>> {
-    let found = list(folder.as_ref())?;
-    Ok(found.iter().filter(|f| f.state == State::Finished).map(|f| f.step).collect())
+    Ok(finished(folder.as_ref())?.into_iter().map(|f| f.step).collect())
+}
+
+/// The folder of the newest of [`steps`], if there is one.
+///
+/// # Errors
+/// `Io`.
+pub fn newest(folder: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    Ok(finished(folder.as_ref())?.into_iter().next().map(|f| f.path))
+}
+
+/// The checkpoints of [`steps`], one a step.
+fn finished(folder: &Path) -> Result<Vec<Found>> {
+    let mut all: Vec<Found> = Vec::new();
+    for found in list(folder)? {
+        let counts = match found.state {
+            State::Finished => true,
+            State::Old => all.last().is_none_or(|f| f.step != found.step) && check(&found.path).is_ok(),
+            State::Unfinished => false,
+        };
+        if counts {
+            all.push(found);
+        }
+    }
+    Ok(all)
 }
 
 fn shown_name(path: &Path) -> String {
@@ -360,17 +318,17 @@ fn list(folder: &Path) -> Result<Vec<Found>> {
     Ok(all)
 }
 
-/// After step `newest` is in place: keeps it and the newest finished one before it, removes what is older and what
-/// was never finished.
+/// After step `newest` is in place: keeps it and the newest whole one before it, removes what is older, what was
+/// never finished, and what was set aside and has its successor.
 fn prune(folder: &Path, newest: u64) -> Result<()> {
     let mut kept = 0;
     for found in list(folder)? {
         let keep = match found.state {
             State::Unfinished => false,
-            State::Old => found.step != newest,
             // One that cannot be read does not count as the one before.
-            State::Finished if found.step < newest && kept == 0 => read_folder(&found.path, false).is_ok(),
-            State::Finished => found.step >= newest,
+            _ if found.step < newest => kept == 0 && check(&found.path).is_ok(),
+            State::Finished => true,
+            State::Old => found.step > newest && check(&found.path).is_ok(),
         };
         kept += (keep && found.step < newest) as u32;
         if !keep {

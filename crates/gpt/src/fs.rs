@@ -3,15 +3,11 @@
 use crate::error::{Error, Result, bytes};
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::path::Path;
-#[cfg(test)]
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Writes a file whole or not at all: into `NAME.tmp` beside it, flushed to the disk, then renamed over it.
 pub(crate) fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let tmp = path.with_file_name(name);
+    let tmp = tmp_of(path);
     let written = (|| {
         let mut file = File::create(&tmp)?;
         file.write_all(contents)?;
@@ -23,6 +19,13 @@ pub(crate) fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     }
     written.map_err(Error::io(path))?;
     sync_folder(path.parent().unwrap_or(Path::new("")))
+}
+
+/// `NAME.tmp` beside a file: where its contents are until they are whole.
+pub(crate) fn tmp_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    path.with_file_name(name)
 }
 
 /// Flushes a folder's entries to the disk, so that a rename in it survives a crash.

@@ -40,6 +40,20 @@ pub(crate) fn shown(value: &Value) -> String {
     }
 }
 
+/// The value with the keys of every object in ascending order: one text for one value, whatever order
+/// serde_json's maps keep (its feature `preserve_order`, which any crate of a build can switch on, changes that).
+pub(crate) fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<(String, Value)> = map.into_iter().map(|(key, v)| (key, sorted(v))).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
 /// A `Value` in which no object had a key twice.
 struct Strict(Value);
 
@@ -115,6 +129,14 @@ mod tests {
     fn reads_what_serde_json_reads() {
         let text = r#"{"a": [1, -2, 3.5, true, null, "é\n"], "b": {"c": {}}}"#;
         assert_eq!(parse(text.as_bytes(), Path::new("x")).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+    }
+
+    #[test]
+    fn a_sorted_value_has_one_text() {
+        let text = |s: &str| sorted(parse(s.as_bytes(), Path::new("x")).unwrap()).to_string();
+        let expected = r#"{"B":2,"a":[{"x":1,"y":2},[]],"b":{"c":{},"d":null}}"#;
+        assert_eq!(text(r#"{"b": {"d": null, "c": {}}, "a": [{"y": 2, "x": 1}, []], "B": 2}"#), expected);
+        assert_eq!(text(expected), expected);
     }
 
     #[test]

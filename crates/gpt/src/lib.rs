@@ -11,7 +11,7 @@ pub mod generate;
 pub mod gradcheck;
 pub mod hash;
 mod json;
-mod mmap;
+pub mod mmap;
 pub mod model;
 pub mod ngram;
 #[cfg(feature = "train")]

@@ -247,10 +247,7 @@ impl Builder<'_> {
             op: AttentionOp {
                 layer,
                 heads: config.n_head,
-                mask: match config.attention_window {
-                    Some(w) if layer % 2 == 1 => Mask::Banded(w),
-                    _ => Mask::Causal,
-                },
+                mask: config.layer_window(layer).map_or(Mask::Causal, Mask::Banded),
                 dropout: config.attn_pdrop,
                 context: config.n_positions,
             },

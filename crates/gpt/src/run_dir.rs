@@ -18,6 +18,8 @@ use std::time::SystemTime;
 pub const RUNS: &str = "runs";
 
 const MARKER: &str = "run.json";
+/// The marker of a run that has no settings yet.
+const BEGUN: &[u8] = b"{\n  \"format\": \"longhand-run\",\n  \"version\": 1\n}\n";
 const LOCK: &str = "lock";
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -90,6 +92,8 @@ impl RunDir {
                 Existing::Resume => return Ok(RunDir { _lock: lock(&path)?, path }),
                 Existing::Overwrite => {
                     let lock = lock(&path)?;
+                    // At no moment is the folder without its mark: killed, it can be overwritten again.
+                    write_atomic(&path.join(MARKER), BEGUN)?;
                     remove_run(&path, &others)?;
                     return RunDir::mark(path, lock);
                 }
@@ -115,7 +119,7 @@ impl RunDir {
     }
 
     fn mark(path: PathBuf, lock: File) -> Result<RunDir> {
-        write_atomic(&path.join(MARKER), b"{\n  \"format\": \"longhand-run\",\n  \"version\": 1\n}\n")?;
+        write_atomic(&path.join(MARKER), BEGUN)?;
         let checkpoints = path.join(CHECKPOINTS);
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
         sync_folder(&path)?;
@@ -130,6 +134,14 @@ impl RunDir {
     /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Writes a file in it, whole or not at all.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write(&self, name: &str, contents: &[u8]) -> Result<()> {
+        write_atomic(&self.file(name), contents)
     }
 
     /// The folder of its checkpoints.
@@ -183,12 +195,12 @@ fn plain_name(name: &str) -> String {
     if name.is_empty() { "run".into() } else { name.into() }
 }
 
-/// The names in a folder, but for the lock and the marks of a probe.
+/// The names in a folder, but for the lock, a marker that was never finished, and the marks of a probe.
 fn other_names(path: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path).map_err(Error::io(path))? {
         let name = entry.map_err(Error::io(path))?.file_name().to_string_lossy().into_owned();
-        if name != LOCK && !name.starts_with(".probe") {
+        if name != LOCK && name.strip_suffix(".tmp") != Some(MARKER) && !name.starts_with(".probe") {
             names.push(name);
         }
     }
@@ -205,8 +217,7 @@ fn describe(path: &Path) -> String {
     }
 }
 
-/// Removes what a run writes. The marker goes last: a crash in between leaves what can be overwritten again.
-/// What a person put into the folder stays.
+/// Removes what a run writes, but for its marker. What a person put into the folder stays.
 fn remove_run(path: &Path, names: &[String]) -> Result<()> {
     const WRITTEN: &[&str] = &[
         "config.json",
@@ -229,8 +240,7 @@ fn remove_run(path: &Path, names: &[String]) -> Result<()> {
         let file = path.join(name);
         fs::remove_file(&file).map_err(Error::io(&file))?;
     }
-    let marker = path.join(MARKER);
-    fs::remove_file(&marker).map_err(Error::io(&marker))
+    Ok(())
 }
 
 /// Locks a folder for this process. The system drops the lock with the process, so one that died leaves none behind.
@@ -317,6 +327,38 @@ mod tests {
         let run = RunDir::named(&path, Existing::Overwrite).unwrap();
         assert!(checkpoint::steps(run.checkpoints()).unwrap().is_empty());
         assert!(!run.file("metrics.jsonl").exists() && run.file("my notes.md").exists());
+    }
+
+    #[test]
+    fn a_run_that_is_replaced_never_loses_its_mark() {
+        let dir = TestDir::new("mark");
+        let path = dir.path().join("run");
+        save_step(&RunDir::named(&path, Existing::Refuse).unwrap(), 7);
+        for name in ["train.tokens.tmp", "validation.tokens.tmp", "metrics.jsonl"] {
+            fs::write(path.join(name), "x").unwrap();
+        }
+        fs::write(path.join("notes.md"), "keep").unwrap();
+        // What stops the new mark from being written stops the rest.
+        let blocked = path.join("run.json.tmp");
+        fs::create_dir(&blocked).unwrap();
+        RunDir::named(&path, Existing::Overwrite).unwrap_err();
+        assert!(is_run(&path) && path.join("metrics.jsonl").exists());
+        assert_eq!(checkpoint::steps(path.join(CHECKPOINTS)).unwrap(), [7]);
+        fs::remove_dir(&blocked).unwrap();
+        RunDir::named(&path, Existing::Overwrite).unwrap();
+        let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [CHECKPOINTS, LOCK, "notes.md", MARKER]);
+    }
+
+    #[test]
+    fn a_folder_whose_mark_was_never_finished_is_an_empty_one() {
+        let dir = TestDir::new("half-mark");
+        dir.write("run/run.json.tmp", "{");
+        dir.write("run/lock", "1\n");
+        let run = RunDir::named(dir.path().join("run"), Existing::Refuse).unwrap();
+        run.write("run.json", b"{}").unwrap();
+        assert!(is_run(run.path()) && !run.file("run.json.tmp").exists());
     }
 
     #[test]

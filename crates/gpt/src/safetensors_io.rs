@@ -10,7 +10,7 @@ pub use header::{MAX_HEADER, MAX_TENSORS};
 pub use write::{NamedTensor, write};
 
 use crate::error::{Error, Result, shortened};
-use crate::mmap;
+use crate::mmap::{self, Access};
 use header::Entry;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
@@ -38,20 +38,13 @@ pub enum NonFinite {
 
 /// Reads a file: every tensor of f32, f16 or bf16 as f32, in the order of the file.
 ///
-/// The file is mapped only while its numbers are copied, and its length is checked again at the end.
+/// Memory: while they are read, the file's bytes beside the numbers.
 ///
 /// # Errors
 /// `Io`, `BadFile` naming the part, its value and its limit, or `Memory`.
-pub fn read(path: impl AsRef<Path>, non_finite: NonFinite) -> Result<Vec<Tensor>> {
+pub fn read(path: impl AsRef<Path>, non_finite: NonFinite, access: Access) -> Result<Vec<Tensor>> {
     let path = path.as_ref();
-    let map = mmap::map(path, None)?;
-    let tensors = read_bytes(&map, path, non_finite)?;
-    let now = crate::fs::regular_file_len(path)?;
-    if now != map.len() as u64 {
-        let limit = format!("was {} bytes before: the file changed while it was read", map.len());
-        return Err(Error::bad_file(path, "size", format!("{now} bytes"), limit));
-    }
-    Ok(tensors)
+    read_bytes(&mmap::read(path, access)?, path, non_finite)
 }
 
 /// Reads the bytes of a whole file; `path` is for the errors.
@@ -349,14 +342,14 @@ mod tests {
     fn files_are_regular() {
         let dir = crate::fs::TestDir::new("safetensors");
         let path = dir.write("m.safetensors", small());
-        assert_eq!(read(&path, NonFinite::Refuse).unwrap().len(), 3);
+        assert_eq!(read(&path, NonFinite::Refuse, Access::Map).unwrap().len(), 3);
         let empty = dir.write("e.safetensors", "");
-        let line = read(&empty, NonFinite::Refuse).unwrap_err().to_string();
+        let line = read(&empty, NonFinite::Refuse, Access::Map).unwrap_err().to_string();
         assert!(
             line.ends_with("e.safetensors: size = 0 bytes: must be at least 8, the length of the header"),
             "{line}"
         );
-        assert!(read(dir.path(), NonFinite::Refuse).is_err());
-        assert!(read(dir.path().join("none"), NonFinite::Refuse).is_err());
+        assert!(read(dir.path(), NonFinite::Refuse, Access::Map).is_err());
+        assert!(read(dir.path().join("none"), NonFinite::Refuse, Access::Map).is_err());
     }
 }

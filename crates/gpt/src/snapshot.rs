@@ -1,9 +1,10 @@
 //! Models and trainers to checkpoints and back: a run goes on with the bits it stopped with.
 
-use crate::checkpoint::{self, Contents, Loaded};
+use crate::checkpoint::{self, Contents, Loaded, Part};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hash::weights_hash;
+use crate::mmap::Access;
 use crate::model::Gpt;
 use crate::run_dir;
 use crate::safetensors_io::{self, NamedTensor, Tensor};
@@ -137,11 +138,12 @@ pub struct Trained {
     pub skipped: Vec<String>,
 }
 
-/// Reads a trained model from a run's folder (its newest whole checkpoint) or from a checkpoint's.
+/// Reads a trained model from a run's folder (its newest whole checkpoint) or from a checkpoint's; the optimizer's
+/// moments are not looked at.
 /// # Errors
 /// `Checkpoint`, `BadFile` or `Io` for what is missing, damaged or no checkpoint; `Tensors` for weights that do not
 /// fit config.json.
-pub fn open(folder: impl AsRef<Path>) -> Result<Trained> {
+pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
     let folder = folder.as_ref();
     let meta = std::fs::metadata(folder).map_err(Error::io(folder))?;
     if !meta.is_dir() {
@@ -149,9 +151,9 @@ pub fn open(folder: impl AsRef<Path>) -> Result<Trained> {
         return Err(Error::Checkpoint { path: folder.into(), problem });
     }
     let loaded = if run_dir::is_run(folder) {
-        checkpoint::load_newest(run_dir::checkpoints_of(folder))?
+        checkpoint::load_newest(run_dir::checkpoints_of(folder), Part::Model, access)?
     } else if folder.join("manifest.json").exists() {
-        checkpoint::load(folder)?
+        checkpoint::load(folder, Part::Model, access)?
     } else {
         let problem = "is neither a run nor a checkpoint: it has no run.json and no manifest.json".into();
         return Err(Error::Checkpoint { path: folder.into(), problem });
@@ -213,18 +215,18 @@ mod tests {
         }
         let path = save(dir.path(), &whole, 3, &Value::Null, &files).unwrap();
         let mut resumed = trainer();
-        restore(&mut resumed, &checkpoint::load_newest(dir.path()).unwrap()).unwrap();
+        restore(&mut resumed, &checkpoint::load_newest(dir.path(), Part::Whole, Access::Map).unwrap()).unwrap();
         assert_eq!((resumed.steps_done(), hash(resumed.params())), (3, hash(whole.params())));
         for _ in 0..3 {
             assert_eq!(whole.step(&batch()).unwrap(), resumed.step(&batch()).unwrap());
         }
         assert_eq!(hash(resumed.params()), hash(whole.params()));
 
-        let opened = open(&path).unwrap();
+        let opened = open(&path, Access::Map).unwrap();
         assert_eq!((opened.step, opened.tokenizer.vocab_size()), (3, 257));
-        let line = open(dir.path()).unwrap_err().to_string();
+        let line = open(dir.path(), Access::Map).unwrap_err().to_string();
         assert!(line.ends_with("it has no run.json and no manifest.json"), "{line}");
-        let line = open(path.join("config.json")).unwrap_err().to_string();
+        let line = open(path.join("config.json"), Access::Map).unwrap_err().to_string();
         assert!(line.ends_with("is a file; give the folder of a run or of a checkpoint"), "{line}");
     }
 }

@@ -10,6 +10,7 @@ use crate::optim::{self, Moments, OptimOptions};
 use longhand_autograd::{Draw, Tape, TapeMemory};
 use longhand_tensor::Ctx;
 use longhand_tensor::exec::{Batch, IGNORE, Infer, InferMemory, Weights};
+use longhand_tensor::kernels;
 use longhand_tensor::parallel;
 use longhand_tensor::params::{Grads, Params};
 
@@ -271,8 +272,9 @@ fn fill(batch: &mut Batch, rows: &Rows) {
     }
 }
 
-/// Bytes that training `model` takes on batches of `rows` tokens: weights, gradients and both moments, and the
-/// activations of one microbatch. Within a fifth of what is measured.
+/// Bytes that training `model` takes on batches of `rows` tokens: weights, gradients and both moments, the activations
+/// of one microbatch, and one chunk of its logits. Kernels' packed blocks, the data and what an evaluation keeps beside
+/// (its activations; the logits' memory is the training's) are not counted.
 pub fn planned_bytes(model: &Gpt, rows: usize) -> u64 {
     // In u128: a batch that no machine can hold must be refused by its size, not by an overflow.
     let config = model.config();
@@ -282,7 +284,29 @@ pub fn planned_bytes(model: &Gpt, rows: usize) -> u64 {
     let layer = 18 * c + heads + 4 + 2 * dropout(config.resid_pdrop);
     // What the backward of the last block holds beside them: two gradients of C, one of 4C.
     let activations = rows as u128 * (layers * layer + c + dropout(config.embd_pdrop) + 6 * c);
-    let logits = rows.min(256) as u128 * config.vocab_size as u128;
+    let logits = rows.min(kernels::chunk_rows(config.vocab_size)) as u128 * config.vocab_size as u128;
     let floats = 4 * model.layout().len() as u128 + activations + logits;
     u64::try_from(4 * floats).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Arch, Config};
+
+    #[test]
+    fn logits_are_planned_by_the_chunk_that_the_kernel_takes() {
+        let v = 50_000;
+        let mut config = Config::new(Arch::Gpt2, v, 64);
+        (config.n_layer, config.n_embd, config.n_head) = (1, 8, 2);
+        let model = Gpt::new(&config).unwrap();
+        let (chunk, row_of_logits) = (kernels::chunk_rows(v), 4 * v as u64);
+        assert!(chunk > 256);
+        let row = |rows: usize| planned_bytes(&model, rows + 1) - planned_bytes(&model, rows);
+        assert!(row(0) > row_of_logits && row(chunk - 1) > row_of_logits && row(chunk) < row_of_logits);
+        // And they are most of what a step of so wide a table takes beside the parameters.
+        let planned = planned_bytes(&model, 2 * chunk);
+        assert!(planned > 16 * model.layout().len() as u64 + chunk as u64 * row_of_logits);
+        assert_eq!(planned_bytes(&model, usize::MAX), u64::MAX);
+    }
 }

@@ -15,10 +15,10 @@ pub struct Ctx {
     scratch: Arc<Mutex<Vec<Vec<Line>>>>,
 }
 
-/// 64 bytes on a 64-byte boundary: a cache line, and one AVX-512 vector.
+/// 64 bytes on a 64-byte boundary: a cache line, one AVX-512 vector, a row of a packed panel.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-struct Line([f32; 16]);
+pub(crate) struct Line(pub(crate) [f32; 16]);
 
 // SAFETY: sixteen f32 without padding (size 64, alignment 64): any bits are valid.
 unsafe impl bytemuck::Zeroable for Line {}

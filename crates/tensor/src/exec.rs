@@ -18,10 +18,8 @@ use crate::params::ParamId;
 use crate::random::{Philox, SiteKind};
 
 mod infer;
+pub use crate::kernels::IGNORE;
 pub use infer::{Infer, InferMemory, PackedParams, Weights};
-
-/// A target that costs nothing and teaches nothing.
-pub const IGNORE: u32 = u32::MAX;
 
 /// Sequences of any lengths, one after the other: what one forward pass reads.
 #[derive(Clone, Debug, Default)]

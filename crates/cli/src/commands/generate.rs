@@ -1,6 +1,6 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
-use crate::args::GenerateArgs;
+use crate::args::{GenerateArgs, access};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -32,14 +32,14 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
             newest
         }
     };
-    let trained = snapshot::open(&folder)?;
+    let trained = snapshot::open(&folder, access(args.no_mmap))?;
     for skipped in &trained.skipped {
         note(&format!("not used: {skipped}"));
     }
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     check_memory(&trained, ids.len())?;
     let workers = Workers::new(args.threads)?;
-    let packed = PackedParams::pack(&trained.params)?;
+    let packed = PackedParams::pack(&workers.ctx, &trained.params)?;
     let options = Options {
         sampling,
         max_tokens: usize::try_from(args.n_predict).ok(),

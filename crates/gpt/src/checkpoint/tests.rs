@@ -28,7 +28,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn what_was_saved_comes_back() {
     let dir = TestDir::new("checkpoint");
     let path = save_step(&dir.path().join("new/folder"), 10).unwrap();
-    let loaded = load_newest(dir.path().join("new/folder")).unwrap();
+    let loaded = load_newest(dir.path().join("new/folder"), Part::Whole, Access::Map).unwrap();
     assert_eq!((loaded.step, loaded.seed, loaded.fused, &loaded.path), (10, u64::MAX - 1, true, &path));
     assert_eq!((loaded.model[0].name.as_str(), loaded.model[0].shape.as_slice()), ("wte.weight", &[2, 2][..]));
     assert_eq!(loaded.model[0].data, [10.0, -1.5, 0.25, 1e-30]);
@@ -37,6 +37,46 @@ fn what_was_saved_comes_back() {
     assert_eq!(loaded.config["model_type"], "gpt2");
     assert!(loaded.skipped.is_empty());
     assert_eq!(fs::read(path.join("tokenizer.json")).unwrap(), b"{}\n");
+}
+
+/// A text of the disk, not of this build: `cargo test --features serde_json/preserve_order` reads and writes it too.
+#[test]
+fn the_manifest_does_not_depend_on_the_order_that_serde_json_keeps() {
+    let dir = TestDir::new("order");
+    let path = save_step(dir.path(), 10).unwrap();
+    let manifest = fs::read_to_string(path.join(MANIFEST)).unwrap();
+    let expected = r#"{
+  "arithmetic": "f32",
+  "checksum": "8cfe9327a1167d32",
+  "checksum_algorithm": "fnv1a-64-words",
+  "files": {
+    "small.json": {
+      "checksum": "0000000000000001",
+      "size": 3
+    }
+  },
+  "format": "longhand-checkpoint"
+}
+"#;
+    let files = json!({"small.json": {"size": 3, "checksum": "0000000000000001"}});
+    let text =
+        json!({"format": "longhand-checkpoint", "files": files, "checksum_algorithm": ALGORITHM, "arithmetic": "f32"});
+    assert_eq!(sealed(text), expected);
+    let at = |key: &str| manifest.find(&format!("\n  \"{key}\"")).unwrap();
+    let keys = ["arithmetic", "checksum", "checksum_algorithm", "files", "format", "rounding_class", "seed", "step"];
+    assert!(keys.windows(2).all(|k| at(k[0]) < at(k[1])), "{manifest}");
+}
+
+#[test]
+fn a_model_is_read_without_what_only_training_needs() {
+    let dir = TestDir::new("part");
+    let path = save_step(dir.path(), 10).unwrap();
+    fs::remove_file(path.join(OPTIMIZER)).unwrap();
+    assert!(load(&path, Part::Whole, Access::Read).is_err());
+    let loaded = load_newest(dir.path(), Part::Model, Access::Read).unwrap();
+    assert_eq!((loaded.step, loaded.model[0].data[0], loaded.optimizer.len()), (10, 10.0, 0));
+    fs::write(path.join("tokenizer.json"), "[]\n").unwrap();
+    assert!(load(&path, Part::Model, Access::Read).is_err());
 }
 
 #[test]
@@ -69,17 +109,17 @@ fn the_newest_whole_one_is_taken_and_the_others_named() {
     fs::create_dir(dir.path().join("step-7")).unwrap();
     fs::create_dir(dir.path().join("step-x")).unwrap();
     fs::write(dir.path().join("step-8/trainer.json"), "{}").unwrap();
-    let loaded = load_newest(dir.path()).unwrap();
+    let loaded = load_newest(dir.path(), Part::Whole, Access::Map).unwrap();
     assert_eq!(loaded.step, 5);
     assert_eq!(loaded.skipped.len(), 3);
     assert_eq!(loaded.skipped[0], "step-9.tmp: was never finished");
     assert!(loaded.skipped[1].contains("step-8/trainer.json: size = 2 bytes: must be "), "{}", loaded.skipped[1]);
     assert!(loaded.skipped[2].contains("step-7/manifest.json: No such file"), "{}", loaded.skipped[2]);
     fs::rename(dir.path().join("step-5"), dir.path().join("step-6")).unwrap();
-    let line = load_newest(dir.path()).unwrap_err().to_string();
+    let line = load_newest(dir.path(), Part::Whole, Access::Map).unwrap_err().to_string();
     assert!(line.contains(": no whole checkpoint here: step-9.tmp: was never finished; "), "{line}");
     assert!(line.contains("step-6: holds step 5"), "{line}");
-    let line = load_newest(dir.path().join("step-x")).unwrap_err().to_string();
+    let line = load_newest(dir.path().join("step-x"), Part::Whole, Access::Map).unwrap_err().to_string();
     assert!(line.ends_with("step-x: no checkpoint here"), "{line}");
 }
 
@@ -91,9 +131,32 @@ fn saving_a_step_again_replaces_it_and_a_crash_between_loses_nothing() {
     assert_eq!(names(dir.path()), ["step-5"]);
     // As a crash between the two renames leaves it.
     fs::rename(dir.path().join("step-5"), dir.path().join("step-5.old")).unwrap();
-    assert_eq!(load_newest(dir.path()).unwrap().step, 5);
+    assert_eq!(load_newest(dir.path(), Part::Whole, Access::Map).unwrap().step, 5);
+    assert_eq!(steps(dir.path()).unwrap(), [5]);
+    assert_eq!(newest(dir.path()).unwrap(), Some(dir.path().join("step-5.old")));
     save_step(dir.path(), 5).unwrap();
     assert_eq!(names(dir.path()), ["step-5"]);
+}
+
+#[test]
+fn a_checkpoint_set_aside_counts_while_nothing_is_in_its_place() {
+    let dir = TestDir::new("aside");
+    fs::rename(save_step(dir.path(), 5).unwrap(), dir.path().join("step-5.old")).unwrap();
+    save_step(dir.path(), 6).unwrap();
+    assert_eq!(names(dir.path()), ["step-5.old", "step-6"]);
+    assert_eq!(steps(dir.path()).unwrap(), [6, 5]);
+    // Damaged, it is no checkpoint, and the next save removes it.
+    fs::write(dir.path().join("step-5.old/config.json"), "{}").unwrap();
+    assert_eq!(steps(dir.path()).unwrap(), [6]);
+    save_step(dir.path(), 7).unwrap();
+    assert_eq!(names(dir.path()), ["step-6", "step-7"]);
+    // With its successor in place it is a remainder.
+    let other = TestDir::new("aside-source");
+    fs::rename(save_step(other.path(), 7).unwrap(), dir.path().join("step-7.old")).unwrap();
+    assert_eq!(steps(dir.path()).unwrap(), [7, 6]);
+    assert_eq!(newest(dir.path()).unwrap(), Some(dir.path().join("step-7")));
+    save_step(dir.path(), 8).unwrap();
+    assert_eq!(names(dir.path()), ["step-7", "step-8"]);
 }
 
 #[test]
@@ -108,11 +171,11 @@ fn every_flipped_bit_is_found() {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             fs::write(&file, &bad).unwrap();
-            assert!(load(&path).is_err(), "{name}, bit {bit}");
+            assert!(load(&path, Part::Whole, Access::Map).is_err(), "{name}, bit {bit}");
         }
         fs::write(&file, &good).unwrap();
     }
-    load(&path).unwrap();
+    load(&path, Part::Whole, Access::Map).unwrap();
 }
 
 #[test]
@@ -124,18 +187,18 @@ fn every_cut_and_every_missing_file_is_found() {
         let good = fs::read(&file).unwrap();
         for len in 0..good.len() {
             fs::write(&file, &good[..len]).unwrap();
-            assert!(load(&path).is_err(), "{name}, {len} bytes");
+            assert!(load(&path, Part::Whole, Access::Map).is_err(), "{name}, {len} bytes");
         }
         fs::remove_file(&file).unwrap();
-        assert!(load(&path).is_err(), "{name} missing");
+        assert!(load(&path, Part::Whole, Access::Map).is_err(), "{name} missing");
         fs::create_dir(&file).unwrap();
-        assert!(load(&path).is_err(), "{name} a folder");
+        assert!(load(&path, Part::Whole, Access::Map).is_err(), "{name} a folder");
         fs::remove_dir(&file).unwrap();
         fs::write(&file, [&good[..], b" "].concat()).unwrap();
-        assert!(load(&path).is_err(), "{name}, one byte more");
+        assert!(load(&path, Part::Whole, Access::Map).is_err(), "{name}, one byte more");
         fs::write(&file, &good).unwrap();
     }
-    load(&path).unwrap();
+    load(&path, Part::Whole, Access::Map).unwrap();
 }
 
 #[test]
@@ -146,7 +209,7 @@ fn foreign_manifests_have_their_line() {
     let good: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     let line = |text: &str| {
         fs::write(&file, text).unwrap();
-        let line = load(&path).unwrap_err().to_string();
+        let line = load(&path, Part::Whole, Access::Map).unwrap_err().to_string();
         line[line.find(": ").unwrap() + 2..].to_string()
     };
     // Changed with a checksum that fits: what another program or version may write.
@@ -234,7 +297,7 @@ fn every_half_written_folder_is_passed_over() {
         for name in &order[..done] {
             fs::copy(source.join(name), tmp.join(name)).unwrap();
         }
-        let loaded = load_newest(dir.path()).unwrap();
+        let loaded = load_newest(dir.path(), Part::Whole, Access::Map).unwrap();
         assert_eq!((loaded.step, loaded.skipped.len()), (1, 1));
     }
     save_step(dir.path(), 2).unwrap();

@@ -1,6 +1,6 @@
 //! Texts from files, folders and standard input, and their split into training and validation.
 
-use super::tokens::{Tokens, write_tokens};
+use super::tokens::write_tokens;
 use crate::error::{Error, Result};
 use crate::tokenizer::{Kind, Tokenizer};
 use std::fs::{self, File};
@@ -133,17 +133,15 @@ impl Texts {
         Tokenizer::train(kind, &texts, vocab_size)
     }
 
-    /// Writes `train.tokens` and `validation.tokens` into a folder that exists, and opens both.
+    /// Writes `train.tokens` and `validation.tokens` into a folder that exists.
     ///
     /// # Errors
-    /// As [`write_tokens`] and [`Tokens::open`].
-    pub fn tokenize(&self, tokenizer: &Tokenizer, folder: impl AsRef<Path>) -> Result<(Tokens, Tokens)> {
-        let file = |name: &str, part: fn(&Text) -> &str| {
-            let path = folder.as_ref().join(name);
-            write_tokens(&path, tokenizer, &self.texts, part)?;
-            Tokens::open(&path, tokenizer.vocab_size(), true)
-        };
-        Ok((file(TRAIN, Text::train)?, file(VALIDATION, Text::validation)?))
+    /// As [`write_tokens`].
+    pub fn tokenize(&self, tokenizer: &Tokenizer, folder: impl AsRef<Path>) -> Result<()> {
+        let folder = folder.as_ref();
+        write_tokens(folder.join(TRAIN), tokenizer, &self.texts, Text::train)?;
+        write_tokens(folder.join(VALIDATION), tokenizer, &self.texts, Text::validation)?;
+        Ok(())
     }
 
     /// Bytes of all texts.
@@ -238,7 +236,9 @@ fn out_of_memory(path: &Path, so_far: usize) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Tokens;
     use crate::fs::TestDir;
+    use crate::mmap::Access;
 
     fn text(contents: &str) -> Text {
         Text { path: "t".into(), contents: contents.into() }
@@ -282,7 +282,9 @@ mod tests {
         let dir = TestDir::new("tokenize");
         let texts = Texts::from_texts(vec![text("0123456789"), text("abcdefghijé")]).unwrap();
         let chars = texts.tokenizer(Kind::Chars, None).unwrap();
-        let (train, validation) = texts.tokenize(&chars, dir.path()).unwrap();
+        texts.tokenize(&chars, dir.path()).unwrap();
+        let open = |name: &str| Tokens::open(dir.path().join(name), chars.vocab_size(), Access::Map).unwrap();
+        let (train, validation) = (open(TRAIN), open(VALIDATION));
         let end = chars.end_id().unwrap();
         let expected = chars.encode("012345678<|endoftext|>abcdefghij", crate::tokenizer::Special::Parse).unwrap();
         assert_eq!(train.to_vec(), expected);

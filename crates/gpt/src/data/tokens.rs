@@ -1,4 +1,4 @@
-//! Tokens on disk: a header of 64 bytes, then ids of 16 or 32 bits, mapped into memory.
+//! Tokens on disk: a header of 64 bytes, then ids of 16 or 32 bits; in memory as they are on disk.
 //!
 //! All numbers are little-endian.
 //!
@@ -17,7 +17,7 @@
 use super::texts::Text;
 use crate::error::{Error, Result};
 use crate::hash::Hasher;
-use crate::mmap;
+use crate::mmap::{self, Access};
 use crate::tokenizer::{Special, Tokenizer, pieces::pieces};
 use std::fs::{self, File};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -27,7 +27,7 @@ const MAGIC: &[u8; 8] = b"LHTOKENS";
 const VERSION: u32 = 1;
 const HEADER: usize = 64;
 
-/// A sequence of token ids, in memory or in a mapped file.
+/// A sequence of token ids, in memory.
 #[derive(Debug)]
 pub struct Tokens {
     path: PathBuf,
@@ -40,8 +40,7 @@ pub struct Tokens {
 enum Storage {
     Ids(Vec<u32>),
     /// A whole token file and the bytes of an id.
-    Mapped(memmap2::Mmap, usize),
-    Read(Vec<u8>, usize),
+    File(Vec<u8>, usize),
 }
 
 impl Tokens {
@@ -50,21 +49,16 @@ impl Tokens {
         Tokens { path: "<tokens>".into(), len: ids.len(), storage: Storage::Ids(ids), text_bytes: 0 }
     }
 
-    /// Opens a token file and checks all of it: header, size, checksum, every id below `vocab_size`.
-    /// With `mapped` the file stays on disk and is read as needed; it must not be shortened meanwhile.
+    /// Copies a token file into memory and checks all of it: header, size, checksum, every id below `vocab_size`.
+    /// What becomes of the file afterwards does not matter.
     ///
     /// # Errors
-    /// `Io`, or `BadFile` with the field, its value and what it must be.
-    pub fn open(path: impl AsRef<Path>, vocab_size: usize, mapped: bool) -> Result<Tokens> {
+    /// `Io`, `Memory`, or `BadFile` with the field, its value and what it must be.
+    pub fn open(path: impl AsRef<Path>, vocab_size: usize, access: Access) -> Result<Tokens> {
         let path = path.as_ref();
-        if mapped {
-            let map = mmap::map(path, None)?;
-            let (len, width, text_bytes) = check(path, &map, vocab_size)?;
-            return Ok(Tokens { path: path.into(), storage: Storage::Mapped(map, width), len, text_bytes });
-        }
-        let bytes = crate::fs::read_limited(path, u64::MAX)?;
+        let bytes = mmap::read(path, access)?;
         let (len, width, text_bytes) = check(path, &bytes, vocab_size)?;
-        Ok(Tokens { path: path.into(), storage: Storage::Read(bytes, width), len, text_bytes })
+        Ok(Tokens { path: path.into(), storage: Storage::File(bytes, width), len, text_bytes })
     }
 
     /// The number of tokens.
@@ -92,8 +86,7 @@ impl Tokens {
         assert!(start <= self.len && out.len() <= self.len - start, "tokens {start} + {} of {}", out.len(), self.len);
         match &self.storage {
             Storage::Ids(ids) => out.copy_from_slice(&ids[start..start + out.len()]),
-            Storage::Mapped(file, width) => copy_ids(file, *width, start, out),
-            Storage::Read(file, width) => copy_ids(file, *width, start, out),
+            Storage::File(bytes, width) => copy_ids(bytes, *width, start, out),
         }
     }
 
@@ -188,7 +181,7 @@ pub fn write_tokens(
     part: fn(&Text) -> &str,
 ) -> Result<u64> {
     let path = path.as_ref();
-    let tmp = path.with_extension("tmp");
+    let tmp = crate::fs::tmp_of(path);
     let written = write_into(&tmp, tokenizer, texts, part).and_then(|count| {
         fs::rename(&tmp, path).map_err(Error::io(path))?;
         Ok(count)
@@ -276,8 +269,8 @@ mod tests {
         let mut expected = tokenizer.encode(&texts[0].contents, Special::Text).unwrap();
         expected.push(256);
         expected.extend(b"ende".map(u32::from));
-        for mapped in [true, false] {
-            let tokens = Tokens::open(&path, 257, mapped).unwrap();
+        for access in [Access::Map, Access::Read] {
+            let tokens = Tokens::open(&path, 257, access).unwrap();
             assert_eq!(tokens.len() as u64, count);
             assert_eq!(tokens.to_vec(), expected);
             assert_eq!(tokens.text_bytes(), texts.iter().map(|t| t.contents.len() as u64).sum::<u64>());
@@ -286,7 +279,23 @@ mod tests {
             assert_eq!(some, expected[5..8]);
         }
         assert_eq!(fs::metadata(&path).unwrap().len(), 64 + 2 * count);
-        assert!(!dir.path().join("train.tmp").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// With the file mapped, reading it after this would end the process with SIGBUS.
+    #[test]
+    fn a_file_shortened_after_it_was_opened_does_not_matter() {
+        let dir = TestDir::new("shortened");
+        let path = dir.path().join("x.tokens");
+        let contents = "some text ".repeat(5000);
+        write_tokens(&path, &Tokenizer::bytes(), &[text(&contents)], whole).unwrap();
+        for access in [Access::Map, Access::Read] {
+            let tokens = Tokens::open(&path, 257, access).unwrap();
+            let good = fs::read(&path).unwrap();
+            File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+            assert!(tokens.to_vec().iter().copied().eq(contents.bytes().map(u32::from)));
+            fs::write(&path, good).unwrap();
+        }
     }
 
     #[test]
@@ -296,9 +305,9 @@ mod tests {
         let all: String = ('\u{1}'..).take(70_000).collect();
         let tokenizer = Tokenizer::chars([&all[..]]).unwrap();
         write_tokens(&path, &tokenizer, &[text(&all)], Text::validation).unwrap();
-        let tokens = Tokens::open(&path, tokenizer.vocab_size(), true).unwrap();
+        let tokens = Tokens::open(&path, tokenizer.vocab_size(), Access::Map).unwrap();
         assert_eq!(*tokens.to_vec().last().unwrap(), 69_999);
-        let line = Tokens::open(&path, 70_000, true).unwrap_err().to_string();
+        let line = Tokens::open(&path, 70_000, Access::Map).unwrap_err().to_string();
         assert!(line.ends_with("x.tokens: V = 70001: must be the tokenizer's 70000"), "{line}");
     }
 
@@ -308,20 +317,21 @@ mod tests {
         let path = dir.path().join("x.tokens");
         write_tokens(&path, &Tokenizer::bytes(), &[text("some text")], whole).unwrap();
         let good = fs::read(&path).unwrap();
+        let access = |i: usize| if i.is_multiple_of(2) { Access::Map } else { Access::Read };
         for at in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[at / 8] ^= 1 << (at % 8);
             fs::write(&path, &bad).unwrap();
-            assert!(Tokens::open(&path, 257, at % 2 == 0).is_err(), "bit {at}");
+            assert!(Tokens::open(&path, 257, access(at)).is_err(), "bit {at}");
         }
         for len in 0..good.len() {
             fs::write(&path, &good[..len]).unwrap();
-            assert!(Tokens::open(&path, 257, len % 2 == 0).is_err(), "{len} bytes");
+            assert!(Tokens::open(&path, 257, access(len)).is_err(), "{len} bytes");
         }
         fs::write(&path, b"GIF89a...".repeat(20)).unwrap();
-        let line = Tokens::open(&path, 257, true).unwrap_err().to_string();
+        let line = Tokens::open(&path, 257, Access::Map).unwrap_err().to_string();
         assert!(line.ends_with("x.tokens: magic: is not a token file"), "{line}");
-        let line = Tokens::open(dir.path(), 257, true).unwrap_err().to_string();
+        let line = Tokens::open(dir.path(), 257, Access::Map).unwrap_err().to_string();
         assert!(line.ends_with("kind = a folder: must be a regular file"), "{line}");
     }
 

@@ -13,9 +13,6 @@ use crate::params::{ParamId, ParamLayout, Params, Role};
 use crate::random::SiteKind;
 use std::sync::Arc;
 
-/// Rows of logits that exist at once while losses are summed up.
-const LOSS_ROWS: usize = 64;
-
 /// Parameters with every matrix packed once into the panels that the matmul streams.
 #[derive(Debug)]
 pub struct PackedParams {
@@ -35,14 +32,14 @@ impl PackedParams {
     /// Packs `params`; it may be dropped afterwards.
     /// # Errors
     /// `OutOfMemory`, `SizeOverflow`.
-    pub fn pack(params: &Params) -> Result<Self> {
+    pub fn pack(ctx: &Ctx, params: &Params) -> Result<Self> {
         let layout = params.layout().clone();
         let entry = |id: ParamId| {
             let (spec, data) = (layout.spec(id), params.get(id));
             Ok(match spec.role {
                 Role::Vector | Role::Positions => Entry::Plain(data.to_vec()),
-                Role::Linear => Entry::Packed(Weight::pack(MatRef::new(data, spec.rows(), spec.cols())?)?),
-                Role::Embedding => Entry::Packed(Weight::pack(MatRef::new(data, spec.rows(), spec.cols())?.t())?),
+                Role::Linear => Entry::Packed(Weight::pack(ctx, MatRef::new(data, spec.rows(), spec.cols())?)?),
+                Role::Embedding => Entry::Packed(Weight::pack(ctx, MatRef::new(data, spec.rows(), spec.cols())?.t())?),
             })
         };
         let entries = layout.ids().map(entry).collect::<Result<_>>()?;
@@ -326,10 +323,12 @@ impl Exec for Infer<'_> {
         expect_len("linear_cross_entropy", "losses", losses.len(), v.rows)?;
         let vocabulary = self.weights.layout().spec(table).rows();
         let b = self.weights.factor(table)?;
-        let chunk = self.alloc(LOSS_ROWS.min(v.rows), vocabulary)?;
-        let ([logits], [x]) = self.memory.arena.views([self.value(chunk).buf], [v.buf]);
-        for first in (0..v.rows).step_by(LOSS_ROWS) {
-            let last = v.rows.min(first + LOSS_ROWS);
+        // The kernel's chunks, on plain or packed weights; a table that is not packed is packed once a chunk.
+        let chunk = kernels::chunk_rows(vocabulary);
+        let mut logits = self.ctx.scratch(crate::shape::product2("Infer", chunk.min(v.rows), vocabulary)?);
+        let x = self.memory.arena.get(v.buf);
+        for first in (0..v.rows).step_by(chunk) {
+            let last = v.rows.min(first + chunk);
             let logits = &mut logits[..(last - first) * vocabulary];
             let a = MatRef::new(&x[first * v.cols..last * v.cols], last - first, v.cols)?;
             let c = MatMut::new(logits, last - first, vocabulary)?;
@@ -338,7 +337,6 @@ impl Exec for Infer<'_> {
             let (losses, targets) = (&mut losses[rows.clone()], &targets[rows]);
             kernels::cross_entropy_forward(self.ctx, losses, logits, targets, vocabulary)?;
         }
-        self.release(chunk);
         Ok(())
     }
 
@@ -356,5 +354,39 @@ impl Exec for Infer<'_> {
             }
         }
         Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::{IGNORE, linear_cross_entropy};
+    use crate::testing::{assert_same_bits, numbers};
+
+    /// Two of the kernel's chunks, the second a short one; packed and plain.
+    #[test]
+    fn losses_are_the_training_kernels_bit_for_bit() {
+        let (rows, v, c) = (kernels::chunk_rows(9) + 44, 9, 5);
+        let mut layout = ParamLayout::default();
+        let wte = layout.add("wte".to_string(), &[v, c], Role::Embedding).unwrap();
+        let wpe = layout.add("wpe".to_string(), &[rows, c], Role::Positions).unwrap();
+        let mut params = Params::zeroed(Arc::new(layout)).unwrap();
+        params.get_mut(wte).copy_from_slice(&numbers(1, v * c, 1.0));
+        params.get_mut(wpe).copy_from_slice(&numbers(2, rows * c, 1.0));
+        let ids: Vec<u32> = (0..rows as u32).map(|i| i * 7 % 9).collect();
+        let targets: Vec<u32> = (0..rows as u32).map(|i| if i % 5 == 4 { IGNORE } else { i * 5 % 9 }).collect();
+        let mut batch = Batch::default();
+        batch.push(&ids, 0, 0);
+        let ctx = Ctx::default();
+        let packed = PackedParams::pack(&ctx, &params).unwrap();
+        for weights in [Weights::Plain(&params), Weights::Packed(&packed)] {
+            let mut memory = InferMemory::new().unwrap();
+            let mut infer = Infer::new(&ctx, weights, &batch, None, &mut memory);
+            let x = infer.embed(wte, wpe).unwrap();
+            let (mut losses, mut expected) = (vec![f32::NAN; rows], vec![f32::NAN; rows]);
+            infer.linear_cross_entropy(x, wte, &targets, 1.0, &mut losses).unwrap();
+            linear_cross_entropy(&ctx, &mut expected, None, infer.values(x), params.get(wte), &targets, v, c).unwrap();
+            assert_same_bits("losses", &losses, &expected);
+        }
     }
 }

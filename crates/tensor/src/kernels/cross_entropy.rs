@@ -15,7 +15,7 @@ use crate::matrix::Accumulate;
 use crate::parallel::{RowsMut, for_each_rows};
 use crate::simd::{Kernel, LANES, Simd, dispatch_on, math};
 
-/// The target of a row that does not count.
+/// The target of a row that does not count: it costs nothing and teaches nothing.
 pub const IGNORE: u32 = u32::MAX;
 
 /// losses[r] = ln Σ_j exp(logits[r,j]) − logits[r, targets[r]].

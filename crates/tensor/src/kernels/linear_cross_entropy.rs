@@ -26,8 +26,9 @@ const ROWS: usize = 1056;
 /// Rows for which matmul packs its right-hand side once; chunks are whole multiples of it where they can be.
 const PACK: usize = 264;
 
-/// Rows of a chunk, by the number of classes alone.
-fn chunk_rows(v: usize) -> usize {
+/// Rows of a chunk, by the number of classes alone: with gradients or without, this many rows of V logits are in
+/// memory at once.
+pub fn chunk_rows(v: usize) -> usize {
     let rows = (CHUNK / v.max(1)).min(ROWS);
     if rows >= PACK { rows / PACK * PACK } else { rows.max(1) }
 }

@@ -35,7 +35,7 @@ pub use dropout::{dropout_backward, dropout_forward};
 pub use embedding::{embedding_backward, embedding_forward, gather_rows, scatter_rows_add};
 pub use gelu::{GeluKind, gelu_backward, gelu_forward};
 pub use layernorm::{layernorm_backward, layernorm_forward, residual_layernorm_backward, residual_layernorm_forward};
-pub use linear_cross_entropy::{LinearCrossEntropyGrads, linear_cross_entropy};
+pub use linear_cross_entropy::{LinearCrossEntropyGrads, chunk_rows, linear_cross_entropy};
 pub use reduce::{sum, sum_of_squares};
 pub use residual::{residual_backward, residual_forward};
 pub use softmax::{softmax_backward, softmax_forward};

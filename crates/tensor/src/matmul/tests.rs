@@ -104,7 +104,7 @@ fn check(case: Case) {
         (bits(&c), bits(&pre))
     };
     let classes = [Isa::SCALAR, Isa::PORTABLE].map(expected);
-    let weight = Weight::pack(b).unwrap();
+    let weight = Weight::pack(&Ctx::default(), b).unwrap();
     for isa in Isa::available() {
         let (expected, pre_expected) = &classes[usize::from(!isa.fused())];
         for threads in [1, 4] {
@@ -208,9 +208,10 @@ fn accumulated_halves_equal_the_whole() {
 
 #[test]
 fn a_packed_weight_gives_back_its_rows_and_columns() {
-    for (k, n) in [(0, 3), (1, 1), (9, 40), (16, 16)] {
+    let cases = [(0, 3), (1, 1), (9, 40), (16, 16)];
+    for ((k, n), isa) in cases.into_iter().flat_map(|case| Isa::available().into_iter().map(move |isa| (case, isa))) {
         let data = numbers(6, k * n);
-        let w = Weight::pack(MatRef::new(&data, k, n).unwrap()).unwrap();
+        let w = Weight::pack(&Ctx::new(isa), MatRef::new(&data, k, n).unwrap()).unwrap();
         assert_eq!((w.rows(), w.cols(), w.bytes()), (k, n, k * n.div_ceil(16) * 64));
         let (mut row, mut col) = (vec![0.0; n], vec![0.0; k]);
         for i in 0..k {

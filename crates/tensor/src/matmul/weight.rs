@@ -2,35 +2,32 @@
 
 use super::pack::PackB;
 use super::params::PANEL;
+use crate::ctx::{Ctx, Line};
 use crate::error::{Error, Result, expect_len};
 use crate::matrix::MatRef;
 use crate::shape;
-use crate::simd::{Isa, dispatch_on};
+use crate::simd::dispatch_on;
 
 /// A (K, N) matrix in panels of 16 columns, [N/16][K][16], the last one padded with zeros: what every
 /// instruction set reads, so a packed weight belongs to no machine.
 ///
-/// A tied embedding table (V, C) packed as its transpose, `Weight::pack(wte.t())`, multiplies as the head and serves
+/// A tied embedding table (V, C) packed as its transpose, `Weight::pack(ctx, wte.t())`, multiplies as the head and serves
 /// rows of the table as `copy_col`.
 #[derive(Clone)]
 pub struct Weight {
+    /// A row of a panel each.
     lines: Vec<Line>,
     rows: usize,
     cols: usize,
 }
 
-/// A row of a panel: 16 floats on a boundary of 64 bytes.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; PANEL]);
-
 impl Weight {
-    /// Packs a copy of `b` (K, N), any strides.
+    /// Packs a copy of `b` (K, N), any strides, on this thread: the same bits for every `ctx`.
     ///
     /// Cost: reads K·N floats, writes K·N rounded up to whole panels.
     /// # Errors
     /// `SizeOverflow` or `OutOfMemory` when the copy does not fit.
-    pub fn pack(b: MatRef<'_>) -> Result<Weight> {
+    pub fn pack(ctx: &Ctx, b: MatRef<'_>) -> Result<Weight> {
         let (k, n) = (b.rows(), b.cols());
         let lines = shape::product2("Weight::pack", k, n.div_ceil(PANEL))?;
         let bytes = shape::product2("Weight::pack", lines, size_of::<Line>())?;
@@ -42,7 +39,7 @@ impl Weight {
             // The panel's k·16 floats are writable, and columns 16·p .. of b exist for every row: PackB's terms.
             let src = b.data().as_ptr().wrapping_add(p * PANEL * cs);
             let cols = (n - p * PANEL).min(PANEL);
-            dispatch_on(Isa::detect(), PackB { dst: panel.as_mut_ptr().cast(), src, rs, cs, kc: k, cols });
+            dispatch_on(ctx.isa(), PackB { dst: panel.as_mut_ptr().cast(), src, rs, cs, kc: k, cols });
         }
         Ok(Weight { lines: packed, rows: k, cols: n })
     }

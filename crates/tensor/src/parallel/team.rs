@@ -164,7 +164,7 @@ impl Team {
             if epoch == ENDED {
                 return;
             }
-            if epoch == seen || epoch % 2 == 0 {
+            if epoch == seen || epoch.is_multiple_of(2) {
                 wait.again();
                 continue;
             }

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::progress::note;
 use longhand_gpt::data::{Documents, Rows, TRAIN, Texts, Tokens, VALIDATION, Windows};
 use longhand_gpt::error::Error;
+use longhand_gpt::mmap::Access;
 use longhand_gpt::tokenizer::{Special, Tokenizer};
 use longhand_gpt::world::{Split, World};
 use longhand_gpt::world_report::{Stories, stories};
@@ -122,8 +123,8 @@ pub fn check_length(texts: &Texts, tokenizer: &Tokenizer, block: usize) -> Resul
 ///
 /// # Errors
 /// Token files that are missing, damaged or of another tokenizer.
-pub fn text_data(folder: &Path, settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Failure> {
-    let open = |name: &str| Tokens::open(folder.join(name), tokenizer.vocab_size(), true);
+pub fn text_data(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Access) -> Result<Data, Failure> {
+    let open = |name: &str| Tokens::open(folder.join(name), tokenizer.vocab_size(), access);
     let (train, validation) = (open(TRAIN)?, open(VALIDATION)?);
     let beginning = |tokens: &Tokens, chars: usize| -> Result<String, Failure> {
         let mut ids = vec![0; tokens.len().min(chars)];

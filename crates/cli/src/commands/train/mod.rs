@@ -8,16 +8,17 @@ mod report;
 mod running;
 mod settings;
 
-use crate::args::{Command, TrainArgs};
+use crate::args::{Command, TrainArgs, access};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
 use crate::progress::{note, print_line, thousands};
 use crate::signals::Interrupt;
 use data::Data;
-use longhand_gpt::checkpoint;
+use longhand_gpt::checkpoint::{self, Part};
 use longhand_gpt::data::Texts;
 use longhand_gpt::error::Error;
+use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::run_dir::{self, Existing, RunDir};
 use longhand_gpt::snapshot;
@@ -26,7 +27,6 @@ use longhand_gpt::train::{Trainer, planned_bytes};
 use serde_json::{Value, json};
 use settings::{Settings, quoted};
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -111,14 +111,14 @@ fn fill(
         texts.tokenize(&tokenizer, dir.path())?;
     }
     drop(texts);
-    let mut data = load(dir.path(), &settings, &tokenizer)?;
+    let mut data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model.clone(), settings.optim.clone(), settings.seed)?;
     if let Some(minutes) = args.minutes {
         let max_iters = minutes::fit(minutes, &mut trainer, &mut data, &settings, workers, began)?;
         settings = Settings::resolve(&TrainArgs { max_iters: Some(max_iters), ..args.clone() }, data.train_bytes)?;
         // From the beginning, with the schedule of the whole run.
         trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
-        data = load(dir.path(), &settings, &tokenizer)?;
+        data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
         let command = settings.command(data.train_bytes);
         print_line(&format!("{minutes} minutes are {max_iters} steps here; the same run: {command}"));
     }
@@ -149,7 +149,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     }
     let tokenizer = Tokenizer::load(dir.path())?;
     let model = planned(&settings, &tokenizer)?;
-    let data = load(dir.path(), &settings, &tokenizer)?;
+    let data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
     let checkpoints = dir.checkpoints();
     // A run that ended before its first checkpoint begins again.
@@ -157,7 +157,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
         entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
     });
     if any && !checkpoint::steps(&checkpoints)?.is_empty() {
-        let loaded = checkpoint::load_newest(&checkpoints)?;
+        let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
         for skipped in &loaded.skipped {
             note(&format!("not used: {skipped}"));
         }
@@ -186,11 +186,11 @@ fn assemble(
     Ok(Run { dir, settings, tokenizer, files, data, trainer, prompt })
 }
 
-fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Failure> {
+fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Access) -> Result<Data, Failure> {
     if settings.texts.is_empty() {
         data::story_data(settings, tokenizer)
     } else {
-        data::text_data(folder, settings, tokenizer)
+        data::text_data(folder, settings, tokenizer, access)
     }
 }
 
@@ -227,21 +227,13 @@ fn name_of(args: &TrainArgs) -> String {
 
 /// Keeps the run's flags in run.json, whole or not at all.
 fn write_settings(dir: &RunDir, settings: &Settings) -> Result<(), Failure> {
-    let path = dir.file("run.json");
-    let tmp = dir.file("run.json.tmp");
     let text = format!(
         "{:#}\n",
         json!({
             "format": "longhand-run", "version": 1, "longhand": env!("CARGO_PKG_VERSION"), "args": settings.args(),
         })
     );
-    let written = (|| {
-        let mut file = fs::File::create(&tmp)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)
-    })();
-    written.map_err(|e| Failure::new(format!("{}: {e}", path.display())))
+    Ok(dir.write("run.json", text.as_bytes())?)
 }
 
 fn read_settings(dir: &RunDir) -> Result<TrainArgs, Failure> {
@@ -304,8 +296,5 @@ pub fn resume_command(folder: &Path) -> String {
 
 /// The newest checkpoint's folder, for the last lines.
 pub fn newest_checkpoint(dir: &RunDir) -> PathBuf {
-    match checkpoint::steps(dir.checkpoints()).unwrap_or_default().first() {
-        Some(step) => dir.checkpoints().join(format!("step-{step}")),
-        None => dir.checkpoints(),
-    }
+    checkpoint::newest(dir.checkpoints()).ok().flatten().unwrap_or_else(|| dir.checkpoints())
 }

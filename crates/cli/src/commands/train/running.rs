@@ -26,7 +26,8 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
     let mut batches = vec![Batch::new(); s.gradient_accumulation_steps];
     let reading_interval = (s.max_iters / defaults::READINGS).max(1);
     let (mut shown, mut written) = (Mean::default(), Mean::default());
-    let mut saved = None;
+    // The step whose checkpoint is on the disk: what was loaded is not written again.
+    let mut saved = first;
     for step in first..s.max_iters {
         if let Some(status) = interrupt.status() {
             return stop(run, &progress, &metrics, saved, status);
@@ -63,15 +64,12 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
             progress.show(Reading { step: done, loss, bits_per_byte: bits(loss) });
         }
         if done % s.save_interval == 0 || done == s.max_iters {
-            saved = Some(done);
             progress.aside(|_| save(&run))?;
+            saved = done;
             picture(&run, &metrics);
         }
     }
     progress.finish();
-    if saved != Some(s.max_iters) && first < s.max_iters {
-        save(&run)?;
-    }
     report::finish(run, workers, metrics)?;
     Ok(0)
 }
@@ -97,10 +95,10 @@ impl Mean {
 }
 
 /// Saves what is there after a signal, and says how to go on.
-fn stop(run: Run, progress: &Progress, metrics: &Metrics, saved: Option<u64>, status: u8) -> Result<u8, Failure> {
+fn stop(run: Run, progress: &Progress, metrics: &Metrics, saved: u64, status: u8) -> Result<u8, Failure> {
     progress.finish();
     let done = run.trainer.steps_done();
-    if saved != Some(done) && done > 0 {
+    if saved != done {
         save(&run)?;
     }
     picture(&run, metrics);

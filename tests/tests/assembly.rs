@@ -17,7 +17,9 @@ const ISAS: [&str; 2] = ["simd::avx2::trampoline::<", "simd::avx512::trampoline:
 /// Kernels that multiply and add vectors, by a part of their path.
 const KERNELS: &[&str] = &[
     "attention::forward::Softmax",
-    "attention::backward::Gradient",
+    "attention::backward::Dots",
+    "attention::backward::Gradient48",
+    "attention::naive::Gradient",
     "attention::naive::Scores",
     "attention::naive::WeightedSum",
     "attention::naive::AddOuter",
@@ -38,10 +40,16 @@ const KERNELS: &[&str] = &[
 
 /// Kernels that compute on vectors and have no sum of products.
 const WITHOUT_FMA: &[&str] = &[
+    "attention::dropout::Keep",
+    "attention::forward::Drop",
+    "attention::pack::Panels",
+    "attention::pack::PutRows",
+    "attention::pack::ScaleRows",
     "kernels::adamw::Step",
     "kernels::dropout::Apply",
     "kernels::embedding::Forward",
     "kernels::embedding::AddRows",
+    "kernels::layernorm::AddBlocks",
     "kernels::residual::Sum",
     "matmul::bias::ColumnSums",
 ];

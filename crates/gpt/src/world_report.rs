@@ -83,7 +83,7 @@ impl Stories {
 
     /// −Σ ln P of all stories over their tokens.
     pub fn floor(&self) -> LossSum {
-        LossSum { nats: self.floors.iter().sum(), tokens: self.tokens() }
+        LossSum { nats: in_order(self.floors.iter().copied()), tokens: self.tokens() }
     }
 }
 
@@ -180,11 +180,16 @@ pub fn measure(trainer: &mut Trainer, validation: &Stories, rows: usize) -> Resu
     Ok(found)
 }
 
+/// A sum from the first to the last.
+fn in_order(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.fold(0.0, |sum, x| sum + x)
+}
+
 /// Refuses a mean excess over the floor that is three standard errors below 0.
 fn check_floor(excess: &[f64]) -> Result<()> {
     let n = excess.len() as f64;
-    let mean = excess.iter().sum::<f64>() / n;
-    let variance = excess.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0);
+    let mean = in_order(excess.iter().copied()) / n;
+    let variance = in_order(excess.iter().map(|x| (x - mean) * (x - mean))) / (n - 1.0);
     let error = (variance / n).sqrt();
     if mean < -3.0 * error {
         let problem = format!(

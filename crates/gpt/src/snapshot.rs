@@ -1,23 +1,30 @@
 //! Models and trainers to checkpoints and back: a run goes on with the bits it stopped with.
 
-use crate::checkpoint::{self, Contents, Loaded, Part};
+use crate::checkpoint::{self, Part};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hash::weights_hash;
 use crate::mmap::Access;
 use crate::model::Gpt;
 use crate::run_dir;
-use crate::safetensors_io::{self, NamedTensor, Tensor};
+use crate::safetensors_io::{self, Tensor};
 use crate::tokenizer::Tokenizer;
 use longhand_tensor::params::{ParamLayout, Params};
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "train")]
-use crate::train::Trainer;
+use crate::{
+    checkpoint::{Contents, Loaded},
+    safetensors_io::NamedTensor,
+    train::Trainer,
+};
+#[cfg(feature = "train")]
+use serde_json::Value;
 
 /// Names of the moments in optimizer.safetensors: these before a parameter's name.
+#[cfg(feature = "train")]
 const FIRST: &str = "exp_avg.";
+#[cfg(feature = "train")]
 const SECOND: &str = "exp_avg_sq.";
 
 /// The hash of weights: every tensor's name and bits, in the layout's order.

@@ -7,11 +7,12 @@
 //! model can have on average, whatever its tokenizer.
 //!
 //! The law, in order:
-//! - opening, twice: a name, a place and a thing, each uniform, names and things among those not yet taken;
-//! - wish: either person; to keep their thing, 1/2, or to stay where they are, 1/2;
+//! - opening, twice: a name, a place, a colour and a noun, each uniform, all but places among those not yet taken;
+//! - wish: either person; to have a thing, 1/2 (which one), or to be with the other, 1/2;
 //! - number of events: uniform in `min_events..=max_events`;
-//! - event: give 1/2 (a giver among those who hold something, a thing among theirs), go 1/4 (who, to which other place),
-//!   meet 1/4 (who is named first, in which place);
+//! - event, both in one place: give 1/2 (a giver among those who hold something, a thing among theirs), part 1/4
+//!   (who, to which other place), go together 1/4 (who is named first, to which other place); in two places: meet 2/3
+//!   (who is named first, in which place), go alone 1/3 (who, to which third place);
 //! - the end follows from the state; a mood, uniform among those that fit, closes it;
 //! - every sentence: its wording, uniform.
 //!
@@ -30,14 +31,15 @@ use core::ops::Range;
 pub use lexicon::Kind;
 pub use parser::{Fault, Verdict};
 pub use simulate::{Sentence, Story};
-pub use state::{Aim, Cast, Event, State, Wish};
+pub use state::{Aim, Cast, Event, State, Thing, Wish};
 
 /// Sizes of a world; the lexicon's first words of each class are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct World {
     names: usize,
     places: usize,
-    things: usize,
+    colours: usize,
+    nouns: usize,
     min_events: usize,
     max_events: usize,
     /// At most so many wordings of each kind of sentence.
@@ -81,7 +83,8 @@ impl World {
         World {
             names: lexicon::NAMES.len(),
             places: lexicon::PLACES.len(),
-            things: lexicon::THINGS.len(),
+            colours: lexicon::COLOURS.len(),
+            nouns: lexicon::NOUNS.len(),
             min_events: 2,
             max_events: 4,
             wordings: 2,
@@ -91,7 +94,7 @@ impl World {
 
     /// A world small enough to list all its stories.
     pub fn reduced() -> World {
-        World { names: 2, places: 3, things: 2, min_events: 1, max_events: 2, wordings: 2, moods: 1 }
+        World { names: 2, places: 4, colours: 2, nouns: 2, min_events: 1, max_events: 2, wordings: 2, moods: 1 }
     }
 
     /// Story `index` of `seed`: the same text on every machine. Cost: some 10 µs.

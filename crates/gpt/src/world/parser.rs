@@ -4,9 +4,9 @@
 //! hold next, what its words refer to and how probable that was are worked out here from the text alone.
 
 use super::World;
-use super::lexicon::{Kind, NAMES, PLACES, THINGS, moods, wordings};
-use super::simulate;
-use super::state::{Aim, Cast, Event, State, Wish};
+use super::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, moods, wordings};
+use super::simulate::{APART, TOGETHER};
+use super::state::{Aim, Cast, Event, State, Thing, Wish};
 
 /// What a parser says of a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ struct Reading {
 enum Filling {
     Person(usize),
     Place(usize),
-    Thing(usize),
+    Thing(Thing),
     /// Index into the moods of the sentence's outcome.
     Mood(usize),
     /// "her" or "his".
@@ -63,7 +63,11 @@ fn fill<'t>(world: &World, kind: Kind, slot: char, text: &'t str) -> Option<(Fil
             Some((Filling::Person(k), rest))
         }
         'p' | 'q' => word(text, &PLACES[..world.places]).map(|(k, rest)| (Filling::Place(k), rest)),
-        't' | 'u' => word(text, &THINGS[..world.things]).map(|(k, rest)| (Filling::Thing(k), rest)),
+        't' | 'u' => {
+            let (colour, rest) = word(text, &COLOURS[..world.colours])?;
+            let (noun, rest) = word(rest.strip_prefix(' ')?, &NOUNS[..world.nouns])?;
+            Some((Filling::Thing(Thing { colour, noun }), rest))
+        }
         'r' => {
             let (k, rest) = word(text, &["her", "his"])?;
             Some((Filling::Possessive(["her", "his"][k]), rest))
@@ -101,7 +105,7 @@ fn match_wording<'t>(
 }
 
 /// The kinds of sentence that tell an event.
-const EVENTS: [Kind; 3] = [Kind::Give, Kind::Go, Kind::Meet];
+const EVENTS: [Kind; 5] = [Kind::Give, Kind::Part, Kind::GoTogether, Kind::Meet, Kind::GoAlone];
 
 /// Reads a sentence of one of `kinds` at `at`; where it ends. At most one wording of one kind fits.
 fn sentence(world: &World, text: &str, at: usize, kinds: &[Kind]) -> Option<(Reading, usize)> {
@@ -125,12 +129,12 @@ fn read(world: &World, text: &str) -> Result<Vec<Reading>, Fault> {
         let expected: &[Kind] = match readings.last().map(|r| r.kind) {
             None => &[First],
             Some(First) => &[Second],
-            Some(Second) => &[WishThing, WishPlace],
-            Some(WishThing | WishPlace) => &EVENTS,
+            Some(Second) => &[WishThing, WishMeet],
+            Some(WishThing | WishMeet) => &EVENTS,
             Some(EndPlaces) => &[EndThings],
             Some(EndThings) => &[Fulfilled, Failed],
             Some(Fulfilled | Failed) => &[],
-            Some(_) => &[Give, Go, Meet, EndPlaces],
+            Some(_) => &[Give, Part, GoTogether, Meet, GoAlone, EndPlaces],
         };
         if expected.is_empty() {
             return if at == text.len() { Ok(readings) } else { Err(Fault { at, why: "text after the end" }) };
@@ -170,7 +174,7 @@ impl Reading {
         }
     }
 
-    fn raw_thing(&self, slot: char) -> Option<usize> {
+    fn raw_thing(&self, slot: char) -> Option<Thing> {
         match self.get(slot)? {
             Filling::Thing(t) => Some(t),
             _ => None,
@@ -201,25 +205,44 @@ fn wording_count(world: &World, kind: Kind) -> f64 {
 /// The event that `reading` tells in `state` and its probability, wording aside; else why the state forbids it.
 fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Result<(Event, f64), &'static str> {
     let who = reading.pair(cast).ok_or("a stranger does something")?;
-    let weights = simulate::EVENTS;
-    let weight = |k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
+    let other = 1 - who;
+    let together = state.place[0] == state.place[1];
+    let weight = |weights: &[usize], k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
+    // The other places, for one or both who leave one place, and for one who leaves another behind.
+    let (elsewhere, third) = ((world.places - 1) as f64, (world.places - 2) as f64);
+    let goes = |to: usize| to != state.place[who];
+    let place = |slot: char| reading.place(slot).ok_or("two places in one");
+    let happens = |event: Event, p: f64| Ok((event, p));
     match reading.kind {
+        Kind::Give if !together => Err("a gift from afar"),
         Kind::Give => match reading.thing('t', cast) {
             // Each holds one, or one holds both: a choice of giver or a choice of thing.
-            Some(thing) if state.holder[thing] == who => Ok((Event::Give { who, thing }, weight(0) / 2.0)),
+            Some(thing) if state.holder[thing] == who => {
+                happens(Event::Give { who, thing }, weight(&TOGETHER, 0) / 2.0)
+            }
             _ => Err("a gift of what the giver does not have"),
         },
-        Kind::Go if reading.place('p') != Some(state.place[who]) => Err("a way from where one is not"),
-        Kind::Go => match reading.place('q') {
-            Some(to) if to != state.place[who] => {
-                Ok((Event::Go { who, to }, weight(1) / 2.0 / (world.places - 1) as f64))
-            }
-            _ => Err("a way to where one is"),
+        Kind::Part if !together => Err("a parting of those apart"),
+        Kind::Part => match place('q')? {
+            to if !goes(to) => Err("a way to where one is"),
+            to => happens(Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / elsewhere),
         },
+        Kind::GoTogether if !together => Err("a common way of those apart"),
+        Kind::GoTogether => match place('q')? {
+            to if !goes(to) => Err("a way to where one is"),
+            to => happens(Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / elsewhere),
+        },
+        Kind::Meet if together => Err("a meeting of those together"),
         Kind::Meet => {
-            let at = reading.place('p').ok_or("a meeting in two places")?;
-            Ok((Event::Meet { who, at }, weight(2) / 2.0 / world.places as f64))
+            let at = place('p')?;
+            happens(Event::Meet { who, at }, weight(&APART, 0) / 2.0 / world.places as f64)
         }
+        Kind::GoAlone if together => Err("one of those together goes, and the other is forgotten"),
+        Kind::GoAlone => match place('q')? {
+            to if !goes(to) => Err("a way to where one is"),
+            to if to == state.place[other] => Err("a way to the other that is no meeting"),
+            to => happens(Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third),
+        },
         _ => Err("no event"),
     }
 }
@@ -234,7 +257,8 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
     let [first, second, wish_said, told @ .., end_places, end_things, outcome] = readings else {
         return Err(Fault { at: 0, why: "too few sentences" });
     };
-    let mut cast = Cast { names: [usize::MAX; 2], things: [usize::MAX; 2] };
+    let nothing = Thing { colour: usize::MAX, noun: usize::MAX };
+    let mut cast = Cast { names: [usize::MAX; 2], things: [nothing; 2] };
     let mut state = State { place: [usize::MAX; 2], holder: [0, 1] };
     for (k, reading) in [first, second].into_iter().enumerate() {
         let (Some(Filling::Person(name)), Some(at), Some(thing)) =
@@ -245,29 +269,24 @@ fn replay(world: &World, readings: &[Reading]) -> Result<f64, Fault> {
         if k == 1 && name == cast.names[0] {
             return Err(fault(reading, "a second person of the same name"));
         }
-        if k == 1 && thing == cast.things[0] {
+        if k == 1 && (thing.colour == cast.things[0].colour || thing.noun == cast.things[0].noun) {
             return Err(fault(reading, "a second thing like the first"));
         }
         (cast.names[k], state.place[k], cast.things[k]) = (name, at, thing);
-        let options = (world.names - k) * world.places * (world.things - k);
+        let options = (world.names - k) * world.places * (world.colours - k) * (world.nouns - k);
         times(1.0 / options as f64 / wording_count(world, reading.kind));
     }
 
     // The wish.
     let who = wish_said.pair(&cast).ok_or(fault(wish_said, "a stranger wishes"))?;
-    let aim = if wish_said.kind == Kind::WishThing {
-        if wish_said.thing('t', &cast) != Some(who) {
-            return Err(fault(wish_said, "a wish to keep what one does not have"));
-        }
-        Aim::Thing
+    let (aim, p) = if wish_said.kind == Kind::WishThing {
+        let thing = wish_said.thing('t', &cast).ok_or(fault(wish_said, "a wish for what nobody has"))?;
+        (Aim::Thing(thing), 0.125)
     } else {
-        if wish_said.place('p') != Some(state.place[who]) {
-            return Err(fault(wish_said, "a wish to stay where one is not"));
-        }
-        Aim::Place(state.place[who])
+        (Aim::Meet, 0.25)
     };
     let wish = Wish { who, aim };
-    times(0.25 / wording_count(world, wish_said.kind));
+    times(p / wording_count(world, wish_said.kind));
 
     // What happens.
     if told.len() < world.min_events || told.len() > world.max_events {

@@ -5,8 +5,8 @@ use core::ops::Range;
 use longhand_tensor::random::{Philox, Site, SiteKind};
 
 use super::World;
-use super::lexicon::{Kind, NAMES, PLACES, THINGS, moods, wordings};
-use super::state::{Aim, Cast, Event, State, Wish};
+use super::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, moods, wordings};
+use super::state::{Aim, Cast, Event, State, Thing, Wish};
 
 /// One sentence of a story.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +76,11 @@ pub(super) fn story(world: &World, seed: u64, index: u64) -> Story {
     tell(world, &mut Draws { philox, next: index.wrapping_mul(DRAWS_PER_STORY) })
 }
 
-/// Weights of giving, going and meeting.
-pub(super) const EVENTS: [usize; 3] = [2, 1, 1];
+/// Weights of giving, parting and going together.
+pub(super) const TOGETHER: [usize; 3] = [2, 1, 1];
+
+/// Weights of meeting and going alone.
+pub(super) const APART: [usize; 2] = [2, 1];
 
 /// A value for a slot, and whether the state determines it.
 #[derive(Clone, Copy)]
@@ -86,6 +89,12 @@ enum Fill {
     Known(&'static str),
     /// One of the two people: the first named is a choice, the second is the other.
     Person(&'static str),
+    /// A thing at its first mention.
+    New(Thing),
+    /// A thing of which there are two to choose from: the colour is the choice, and the noun follows from it.
+    Chosen(Thing),
+    /// The only thing it can be.
+    Only(Thing),
 }
 
 /// Writes a story while it is drawn.
@@ -162,6 +171,11 @@ impl<C: Choose> Teller<'_, C> {
                     self.write(word, person_said);
                     person_said = true;
                 }
+                Fill::New(thing) | Fill::Chosen(thing) | Fill::Only(thing) => {
+                    self.write(COLOURS[thing.colour], matches!(value, Fill::Only(_)));
+                    self.text.push(' ');
+                    self.write(NOUNS[thing.noun], !matches!(value, Fill::New(_)));
+                }
             }
         }
         self.text.push_str(rest);
@@ -180,11 +194,11 @@ pub(crate) fn tell<C: Choose>(world: &World, choices: &mut C) -> Story {
         determined: Vec::with_capacity(40),
     };
     let (cast, mut state) = t.opening();
-    let wish = t.wish(&cast, &state);
+    let wish = t.wish(&cast);
     let (mut events, mut states) = (Vec::new(), vec![state]);
     let length = world.min_events + t.choose(world.max_events - world.min_events + 1);
     while events.len() < length {
-        let event = t.event(&cast, &state);
+        let event = if state.together() { t.event_together(&cast, &state) } else { t.event_apart(&cast, &state) };
         state = state.after(event);
         events.push(event);
         states.push(state);
@@ -201,18 +215,25 @@ impl Cast {
     }
 }
 
+/// Both people, `who` in `x`.
+fn pair(cast: &Cast, who: usize) -> [(char, Fill); 2] {
+    [('x', Fill::Person(cast.name(who))), ('y', Fill::Person(cast.name(1 - who)))]
+}
+
 impl<C: Choose> Teller<'_, C> {
     /// Both people, where they are and what they have.
     fn opening(&mut self) -> (Cast, State) {
-        let (mut names, mut place, mut things) = ([0; 2], [0; 2], [0; 2]);
+        let (mut names, mut place, mut things) = ([0; 2], [0; 2], [Thing { colour: 0, noun: 0 }; 2]);
         for (k, kind) in [Kind::First, Kind::Second].into_iter().enumerate() {
             names[k] = self.choose_except(self.world.names, &names[..k]);
             place[k] = self.choose(self.world.places);
-            things[k] = self.choose_except(self.world.things, &things[..k]);
+            let (colours, nouns): (Vec<usize>, Vec<usize>) = things[..k].iter().map(|t| (t.colour, t.noun)).unzip();
+            let colour = self.choose_except(self.world.colours, &colours);
+            things[k] = Thing { colour, noun: self.choose_except(self.world.nouns, &nouns) };
             let fill = [
                 ('x', Fill::Word(NAMES[names[k]].0)),
                 ('p', Fill::Word(PLACES[place[k]])),
-                ('t', Fill::Word(THINGS[things[k]])),
+                ('t', Fill::New(things[k])),
             ];
             self.say(kind, &fill);
         }
@@ -220,48 +241,58 @@ impl<C: Choose> Teller<'_, C> {
     }
 
     /// Who wishes, and what for.
-    fn wish(&mut self, cast: &Cast, state: &State) -> Wish {
+    fn wish(&mut self, cast: &Cast) -> Wish {
         let who = self.choose(2);
         let x = ('x', Fill::Word(cast.name(who)));
         if self.choose(2) == 0 {
-            self.say(Kind::WishThing, &[x, ('t', Fill::Known(THINGS[cast.things[who]]))]);
-            return Wish { who, aim: Aim::Thing };
+            let thing = self.choose(2);
+            self.say(Kind::WishThing, &[x, ('t', Fill::Chosen(cast.things[thing]))]);
+            return Wish { who, aim: Aim::Thing(thing) };
         }
-        let place = state.place[who];
-        self.say(Kind::WishPlace, &[x, ('p', Fill::Known(PLACES[place]))]);
-        Wish { who, aim: Aim::Place(place) }
+        self.say(Kind::WishMeet, &[x, ('y', Fill::Known(cast.name(1 - who)))]);
+        Wish { who, aim: Aim::Meet }
     }
 
-    /// What happens next.
-    fn event(&mut self, cast: &Cast, state: &State) -> Event {
-        let pair = |who: usize| [('x', Fill::Person(cast.name(who))), ('y', Fill::Person(cast.name(1 - who)))];
-        match self.choose_weighted(&EVENTS) {
-            0 => {
-                let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
-                let who = givers[self.choose(givers.len())];
-                let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
-                let thing = held[self.choose(held.len())];
-                let given = THINGS[cast.things[thing]];
-                let said = if held.len() == 1 { Fill::Known(given) } else { Fill::Word(given) };
-                let [x, y] = pair(who);
-                self.say(Kind::Give, &[x, y, ('t', said)]);
-                Event::Give { who, thing }
-            }
-            1 => {
-                let who = self.choose(2);
-                let to = self.choose_except(self.world.places, &[state.place[who]]);
-                let (p, q) = (('p', Fill::Known(PLACES[state.place[who]])), ('q', Fill::Word(PLACES[to])));
-                self.say(Kind::Go, &[('x', Fill::Word(cast.name(who))), p, q]);
-                Event::Go { who, to }
-            }
-            _ => {
-                let who = self.choose(2);
-                let at = self.choose(self.world.places);
-                let [x, y] = pair(who);
-                self.say(Kind::Meet, &[x, y, ('p', Fill::Word(PLACES[at]))]);
-                Event::Meet { who, at }
-            }
+    /// What happens when both are in one place.
+    fn event_together(&mut self, cast: &Cast, state: &State) -> Event {
+        let kind = self.choose_weighted(&TOGETHER);
+        if kind == 0 {
+            let givers: Vec<usize> = (0..2).filter(|k| state.holder.contains(k)).collect();
+            let who = givers[self.choose(givers.len())];
+            let held: Vec<usize> = (0..2).filter(|&k| state.holder[k] == who).collect();
+            let thing = held[self.choose(held.len())];
+            let given = cast.things[thing];
+            let said = if held.len() == 1 { Fill::Only(given) } else { Fill::Chosen(given) };
+            let [x, y] = pair(cast, who);
+            self.say(Kind::Give, &[x, y, ('t', said)]);
+            return Event::Give { who, thing };
         }
+        let who = self.choose(2);
+        let to = self.choose_except(self.world.places, &state.place[..1]);
+        let [x, y] = pair(cast, who);
+        let q = ('q', Fill::Word(PLACES[to]));
+        if kind == 1 {
+            self.say(Kind::Part, &[x, y, q]);
+            Event::Part { who, to }
+        } else {
+            self.say(Kind::GoTogether, &[x, y, q]);
+            Event::GoTogether { who, to }
+        }
+    }
+
+    /// What happens when they are in two places.
+    fn event_apart(&mut self, cast: &Cast, state: &State) -> Event {
+        let kind = self.choose_weighted(&APART);
+        let who = self.choose(2);
+        if kind == 0 {
+            let at = self.choose(self.world.places);
+            let [x, y] = pair(cast, who);
+            self.say(Kind::Meet, &[x, y, ('p', Fill::Word(PLACES[at]))]);
+            return Event::Meet { who, at };
+        }
+        let to = self.choose_except(self.world.places, &state.place);
+        self.say(Kind::GoAlone, &[('x', Fill::Word(cast.name(who))), ('q', Fill::Word(PLACES[to]))]);
+        Event::GoAlone { who, to }
     }
 
     /// Where everybody is, who has what, what became of the wish: all but the mood follows from the state.
@@ -269,7 +300,7 @@ impl<C: Choose> Teller<'_, C> {
         let person = |slot: char, k: usize| (slot, Fill::Known(cast.name(k)));
         let place = |slot: char, k: usize| (slot, Fill::Known(PLACES[state.place[k]]));
         self.say(Kind::EndPlaces, &[person('x', 0), place('p', 0), person('y', 1), place('q', 1)]);
-        let thing = |slot: char, k: usize| (slot, Fill::Known(THINGS[cast.things[k]]));
+        let thing = |slot: char, k: usize| (slot, Fill::Only(cast.things[k]));
         let holders = [person('x', state.holder[0]), person('y', state.holder[1])];
         self.say(Kind::EndThings, &[thing('t', 0), holders[0], thing('u', 1), holders[1]]);
         let fulfilled = state.fulfils(wish);
@@ -283,48 +314,64 @@ impl<C: Choose> Teller<'_, C> {
     }
 }
 
-/// How many stories `world` has: the product of the free choices, summed over the paths of states.
+/// How many stories `world` has: the product of the free choices, summed over the paths of kinds.
 pub(super) fn count(world: &World) -> u128 {
     let said = |kind: Kind| wordings(kind).len().min(world.wordings) as u128;
+    let n = |x: usize| x as u128;
+    let places = n(world.places);
+    // Ways to tell the end, once the wish is known to be fulfilled or not.
     let ending = |fulfilled: bool| {
         let (kind, moods) = (if fulfilled { Kind::Fulfilled } else { Kind::Failed }, moods(fulfilled).len());
-        said(Kind::EndPlaces) * said(Kind::EndThings) * said(kind) * moods.min(world.moods) as u128
+        said(Kind::EndPlaces) * said(Kind::EndThings) * said(kind) * n(moods.min(world.moods))
     };
-    // Ways to tell a story from `state` on, with `left` events to go.
+    // Ways to tell a story from here on, with `left` events to go; of the places only matters whether they are one.
     fn onward(
-        state: State,
+        together: bool,
+        holder: [usize; 2],
         left: usize,
-        places: usize,
+        places: u128,
         said: &dyn Fn(Kind) -> u128,
-        end: &dyn Fn(State) -> u128,
+        end: &dyn Fn(bool, [usize; 2]) -> u128,
     ) -> u128 {
         if left == 0 {
-            return end(state);
+            return end(together, holder);
         }
-        let sum = |events: &mut dyn Iterator<Item = Event>| {
-            events.fold(0u128, |sum, e| sum + onward(state.after(e), left - 1, places, said, end))
-        };
-        let gives = sum(&mut (0..2).map(|thing| Event::Give { who: state.holder[thing], thing }));
-        let goes = (0..2 * places).map(|k| (k / places, k % places)).filter(|&(who, to)| to != state.place[who]);
-        let goes = sum(&mut goes.map(|(who, to)| Event::Go { who, to }));
-        let meets = 2 * sum(&mut (0..places).map(|at| Event::Meet { who: 0, at }));
-        said(Kind::Give) * gives + said(Kind::Go) * goes + said(Kind::Meet) * meets
+        let go = |together: bool, holder: [usize; 2]| onward(together, holder, left - 1, places, said, end);
+        if !together {
+            let (meets, alone) = (2 * places, 2 * (places - 2));
+            return said(Kind::Meet) * meets * go(true, holder) + said(Kind::GoAlone) * alone * go(false, holder);
+        }
+        let gives: u128 = (0..2)
+            .map(|thing| {
+                let mut holder = holder;
+                holder[thing] = 1 - holder[thing];
+                go(true, holder)
+            })
+            .sum();
+        // Who, and which of the other places.
+        let dests = 2 * (places - 1);
+        said(Kind::Give) * gives
+            + said(Kind::Part) * dests * go(false, holder)
+            + said(Kind::GoTogether) * dests * go(true, holder)
     }
-    let told = |place: [usize; 2]| {
+    let told = |together: bool| {
         let mut paths = 0u128;
         for who in 0..2 {
-            for (aim, kind) in [(Aim::Thing, Kind::WishThing), (Aim::Place(place[who]), Kind::WishPlace)] {
-                let end = |state: State| ending(state.fulfils(Wish { who, aim }));
+            for aim in [Aim::Thing(0), Aim::Thing(1), Aim::Meet] {
+                let end = |together: bool, holder: [usize; 2]| {
+                    let state = State { place: [0, usize::from(!together)], holder };
+                    ending(state.fulfils(Wish { who, aim }))
+                };
+                let kind = if aim == Aim::Meet { Kind::WishMeet } else { Kind::WishThing };
                 for left in world.min_events..=world.max_events {
-                    let start = State { place, holder: [0, 1] };
-                    paths += said(kind) * onward(start, left, world.places, &said, &end);
+                    paths += said(kind) * onward(together, [0, 1], left, places, &said, &end);
                 }
             }
         }
         paths
     };
-    let twice = |x: usize| (x * (x - 1)) as u128;
-    let openings = twice(world.names) * twice(world.things) * said(Kind::First) * said(Kind::Second);
-    // Which place is which does not matter, only whether the first two are one.
-    openings * world.places as u128 * (told([0, 0]) + (world.places - 1) as u128 * told([0, 1]))
+    let twice = |x: usize| n(x) * n(x - 1);
+    let openings =
+        twice(world.names) * twice(world.colours) * twice(world.nouns) * said(Kind::First) * said(Kind::Second);
+    openings * places * (told(true) + (places - 1) * told(false))
 }

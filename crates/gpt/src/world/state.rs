@@ -1,12 +1,21 @@
 //! What is true in a story at one moment, and how an event changes it.
 
+/// A thing: a colour and a noun, as indices into the lexicon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Thing {
+    /// Index of the colour.
+    pub colour: usize,
+    /// Index of the noun.
+    pub noun: usize,
+}
+
 /// The two people and two things of a story; person `k` first holds thing `k`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cast {
     /// Indices of the names, in order of appearance.
     pub names: [usize; 2],
-    /// Indices of the things, in order of appearance.
-    pub things: [usize; 2],
+    /// The two things, in order of appearance; they share neither colour nor noun.
+    pub things: [Thing; 2],
 }
 
 /// What one of the two people wishes.
@@ -21,10 +30,10 @@ pub struct Wish {
 /// The aim of a wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Aim {
-    /// To have at the end what one had at first.
-    Thing,
-    /// To be at the end where one was at first: the place, as in the lexicon.
-    Place(usize),
+    /// To have thing 0 or 1 at the end.
+    Thing(usize),
+    /// To be, at the end, where the other person is.
+    Meet,
 }
 
 /// Where each person is and who holds each thing.
@@ -39,36 +48,55 @@ pub struct State {
 /// One thing that happens. People and things are numbered 0 and 1 within the story, places as in the lexicon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// `who` sends `thing` to the other.
+    /// `who` gives `thing` to the other, who is in the same place.
     Give {
         /// The giver.
         who: usize,
         /// The thing given.
         thing: usize,
     },
-    /// `who` goes to another place.
-    Go {
-        /// Who goes.
+    /// `who` leaves the other and goes to `to`.
+    Part {
+        /// Who leaves.
         who: usize,
         /// Where to.
         to: usize,
     },
-    /// `who` and the other meet.
+    /// `who` and the other, in one place, go to `to`.
+    GoTogether {
+        /// Who is named first.
+        who: usize,
+        /// Where to.
+        to: usize,
+    },
+    /// Both, in two places, go to `at`, which may be one of the two.
     Meet {
         /// Who is named first.
         who: usize,
         /// Where.
         at: usize,
     },
+    /// `who`, in another place than the other, goes to a third, `to`.
+    GoAlone {
+        /// Who goes.
+        who: usize,
+        /// Where to.
+        to: usize,
+    },
 }
 
 impl State {
+    /// Whether both people are in one place.
+    pub fn together(&self) -> bool {
+        self.place[0] == self.place[1]
+    }
+
     /// The state after `event`.
     pub fn after(mut self, event: Event) -> State {
         match event {
             Event::Give { who, thing } => self.holder[thing] = 1 - who,
-            Event::Go { who, to } => self.place[who] = to,
-            Event::Meet { at, .. } => self.place = [at; 2],
+            Event::Part { who, to } | Event::GoAlone { who, to } => self.place[who] = to,
+            Event::GoTogether { to: at, .. } | Event::Meet { at, .. } => self.place = [at; 2],
         }
         self
     }
@@ -76,9 +104,8 @@ impl State {
     /// Whether `wish` is fulfilled in this state.
     pub fn fulfils(&self, wish: Wish) -> bool {
         match wish.aim {
-            // One's first thing carries one's own number.
-            Aim::Thing => self.holder[wish.who] == wish.who,
-            Aim::Place(place) => self.place[wish.who] == place,
+            Aim::Thing(thing) => self.holder[thing] == wish.who,
+            Aim::Meet => self.together(),
         }
     }
 }

@@ -104,7 +104,8 @@ fn texts_are_prefix_free() {
 #[test]
 fn classes_are_prefix_free() {
     let names: Vec<&str> = lexicon::NAMES.iter().map(|n| n.0).collect();
-    let classes: [&[&str]; 5] = [&names, &lexicon::PLACES, &lexicon::THINGS, &lexicon::GLAD, &lexicon::SAD];
+    let classes: [&[&str]; 6] =
+        [&names, &lexicon::PLACES, &lexicon::COLOURS, &lexicon::NOUNS, &lexicon::GLAD, &lexicon::SAD];
     for class in classes {
         for (i, a) in class.iter().enumerate() {
             for (j, b) in class.iter().enumerate() {
@@ -136,7 +137,10 @@ fn determined_words_are_those_with_one_continuation() {
         }
     }
     let lexical = |word: &str| {
-        lexicon::NAMES.iter().any(|n| n.0 == word) || lexicon::PLACES.contains(&word) || lexicon::THINGS.contains(&word)
+        lexicon::NAMES.iter().any(|n| n.0 == word)
+            || lexicon::PLACES.contains(&word)
+            || lexicon::COLOURS.contains(&word)
+            || lexicon::NOUNS.contains(&word)
     };
     for (text, determined) in &texts {
         // The opening is left out: in a world of two names the second is no choice.
@@ -197,7 +201,8 @@ fn corrupted_stories_are_refused() {
             let word = &text[range.clone()];
             let names: Vec<&str> = lexicon::NAMES.iter().map(|n| n.0).collect();
             let outcomes = [["got", "did"], ["came", "did"]];
-            let classes: [&[&str]; 5] = [&names, &lexicon::PLACES, &lexicon::THINGS, &outcomes[0], &outcomes[1]];
+            let classes: [&[&str]; 6] =
+                [&names, &lexicon::PLACES, &lexicon::COLOURS, &lexicon::NOUNS, &outcomes[0], &outcomes[1]];
             for class in classes.into_iter().filter(|class| class.contains(&word)) {
                 for other in class.iter().filter(|&&w| w != word) {
                     let changed = format!("{}{other}{}", &text[..range.start], &text[range.end..]);
@@ -219,11 +224,11 @@ fn corrupted_stories_are_refused() {
 #[test]
 fn a_contradiction_is_told_from_bad_grammar() {
     let world = World::full();
-    let good = "One day Anna had a drum in the cellar. Ben held a cup in the barn. \
-                Anna wanted to always have the drum. Ben met with Anna in the cellar. Ben gave the cup over to Anna. \
-                Anna left the cellar for the attic. \
+    let good = "One day Anna had a blue drum in the cellar. Ben held a green cup in the barn. \
+                Anna wanted to have the green cup. Ben met with Anna in the cellar. Ben gave the green cup to Anna. \
+                Anna left Ben alone for the attic. \
                 At the end Anna was in the attic and Ben was in the cellar. \
-                The drum was with Anna and the cup was with Anna. Anna got her wish and was glad.";
+                The blue drum was with Anna and the green cup was with Anna. Anna got her wish and was glad.";
     assert!(matches!(world.parse(good), Verdict::Story(_)), "{:?}", world.parse(good));
     let fault = |from: &str, to: &str| match world.parse(&good.replace(from, to)) {
         Verdict::Inconsistent(fault) => fault.why,
@@ -231,15 +236,16 @@ fn a_contradiction_is_told_from_bad_grammar() {
     };
     let gift = "a gift of what the giver does not have";
     assert_eq!(fault("cup was with Anna", "cup was with Ben"), "somebody else holds it");
-    assert_eq!(fault("Ben gave the cup over to Anna", "Anna gave the cup over to Ben"), gift);
+    assert_eq!(fault("Ben gave the green cup to Anna", "Anna gave the green cup to Ben"), gift);
     assert_eq!(fault("for the attic", "for the cellar"), "a way to where one is");
-    assert_eq!(fault("left the cellar", "left the barn"), "a way from where one is not");
+    assert_eq!(
+        fault("Ben met with Anna in the cellar", "Ben left Anna alone for the cellar"),
+        "a parting of those apart"
+    );
     assert_eq!(fault("Anna left", "Clara left"), "a stranger does something");
     assert_eq!(fault("end Anna was in the attic", "end Anna was in the kitchen"), "somebody is elsewhere");
-    assert_eq!(fault("held a cup", "held a drum"), "a second thing like the first");
-    assert_eq!(fault("always have the drum", "always have the cup"), "a wish to keep what one does not have");
-    let stay = "wanted to stay in the barn";
-    assert_eq!(fault("wanted to always have the drum", stay), "a wish to stay where one is not");
+    assert_eq!(fault("a green cup", "a green drum"), "a second thing like the first");
+    assert_eq!(fault("have the green cup", "have the blue cup"), "a wish for what nobody has");
     assert_eq!(fault("got her", "got his"), "the wrong possessive");
     let failed = "Anna did not get her wish and was sad";
     assert_eq!(fault("Anna got her wish and was glad", failed), "the wish ended otherwise");
@@ -254,7 +260,7 @@ fn a_contradiction_is_told_from_bad_grammar() {
 fn stories_are_the_same_everywhere() {
     let world = World::full();
     let hash = world.stories(1, Split::Train, 100).fold(0xcbf2_9ce4_8422_2325, |h, s| fnv(&s.text, h));
-    assert_eq!(hash, 0x11bf_a7dd_92f9_15d0, "the first 100 stories have changed: {hash:#018x}");
+    assert_eq!(hash, 0xbae4_6d56_5eeb_f2ac, "the first 100 stories have changed: {hash:#018x}");
 }
 
 #[test]

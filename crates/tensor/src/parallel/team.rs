@@ -122,11 +122,13 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// An open job; closed when dropped, also by a panic.
+/// An open job; closed when dropped, also by a panic. Meanwhile its thread leads nobody: a parallel call inside a
+/// block, though none is made, would be a job inside a job.
 struct Open<'a>(&'a Team);
 
 impl<'a> Open<'a> {
     fn job(team: &'a Team, data: *const (), call: Call, blocks: usize) -> Self {
+        LEADS.set(ptr::null());
         // No helper reads these now: the last job was closed and left by all.
         team.data.store(data.cast_mut(), Ordering::Relaxed);
         team.call.store(call as *const () as *mut (), Ordering::Relaxed);
@@ -146,6 +148,7 @@ impl Drop for Open<'_> {
         while team.active.load(Ordering::SeqCst) != 0 {
             wait.again();
         }
+        LEADS.set(team);
     }
 }
 
@@ -249,6 +252,20 @@ mod tests {
             assert_eq!(sum, round + 1);
         }
         assert!(!run(3, &|_| ()), "no team is led here");
+    }
+
+    #[test]
+    fn a_call_inside_a_block_is_nobodys_job() {
+        let led = AtomicUsize::new(0);
+        let outer = pool(3).install(|| {
+            enter(|| {
+                let inner = |_: usize| {
+                    led.fetch_add(usize::from(run(2, &|_| ())), Ordering::Relaxed);
+                };
+                run(20, &inner) && run(3, &|_| ())
+            })
+        });
+        assert!(outer && led.into_inner() == 0);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! constant strides a broadcast's address is a displacement, where six rows of a variable stride would cost six
 //! additions that wait for each other.
 
+use crate::matmul::microkernel::{UNROLL, step};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
 /// Rows of a block of queries: eight tiles of 6 rows.
@@ -260,23 +261,22 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const
     // SAFETY: from..all_from are steps of this tile.
     unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.from..steps.all_from, &mut acc) };
     let (mut a, mut b) = (t.a.wrapping_add(steps.all_from * KS), t.b.wrapping_add(steps.all_from * t.b_ks));
-    for _ in steps.all_from..steps.all_to {
-        // SAFETY: a step of this tile: MR elements of A and NV vectors of B are readable. The pointers that are
-        // advanced past the last step are not read.
-        unsafe {
-            let mut x = [s.zero(); NV];
-            for v in 0..NV {
-                x[v] = s.load_ptr(b.add(v * t.b_vs));
+    let all = steps.all_to - steps.all_from;
+    // SAFETY: steps of this tile: MR elements of A and NV vectors of B are readable. The pointers that are advanced
+    // past the last step are not read.
+    unsafe {
+        for _ in 0..all / UNROLL {
+            for u in 0..UNROLL {
+                step::<S, MR, NV>(s, a.add(u * KS), RS, b.add(u * t.b_ks), t.b_vs, &mut acc);
             }
-            for r in 0..MR {
-                let y = s.splat(*a.add(r * RS));
-                for v in 0..NV {
-                    acc[r][v] = s.mul_add(y, x[v], acc[r][v]);
-                }
-            }
+            a = a.wrapping_add(UNROLL * KS);
+            b = b.wrapping_add(UNROLL * t.b_ks);
         }
-        a = a.wrapping_add(KS);
-        b = b.wrapping_add(t.b_ks);
+        for _ in 0..all % UNROLL {
+            step::<S, MR, NV>(s, a, RS, b, t.b_vs, &mut acc);
+            a = a.wrapping_add(KS);
+            b = b.wrapping_add(t.b_ks);
+        }
     }
     // SAFETY: all_to..to are steps of this tile.
     unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.all_to..steps.to, &mut acc) };

@@ -12,19 +12,20 @@
 //!
 //! An output's multiply-adds happen in the order of k, whatever MR and NV are: that is the whole promise.
 
-use super::params::PANEL;
+use super::params::{PANEL, SMALL_M};
 use crate::simd::{Isa, Kernel, Simd, dispatch_on};
 
-/// One tile's operands. Lengths and strides are counted in floats.
+/// The operands of a tile, or of a column of tiles. Lengths and strides are counted in floats.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tile {
+    /// Tiles in the column; A's panels of further tiles follow the first one's, and so do A's and C's rows.
+    pub count: usize,
     /// Steps of k.
     pub kc: usize,
-    /// Element (i, k) of A stands at `a + i·a_rs + k·a_ks`; packed panels have a_rs 1 and a_ks MR.
+    /// Element (i, k) of A stands at `a + i·a_rs + k`, in panels at `a + k·MR + i`.
     pub a: *const f32,
     pub a_rs: usize,
-    pub a_ks: usize,
-    /// Element (k, 16·v + l) of B stands at `b + v·b_panel + k·b_ks + l`.
+    /// Element (k, 16·v + l) of B stands at `b + v·b_panel + k·b_ks + l`; b_ks is 16 in panels.
     pub b: *const f32,
     pub b_ks: usize,
     pub b_panel: usize,
@@ -37,15 +38,16 @@ pub(crate) struct Tile {
     pub load_c: bool,
 }
 
-/// Computes one MR × 16·NV tile of C. With `PACKED`, A's strides are known to be 1 and MR.
+/// Computes one MR × 16·NV tile of C; `PACKING` is a `Packing`.
 ///
 /// # Safety
 /// For i < MR, k < kc, v < NV: A's elements are readable, 16 floats are readable at every `b + v·b_panel + k·b_ks`,
 /// and C's rows are writable (readable with `load_c`) for `cols` floats, with no other thread touching them.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKED: bool>(s: S, t: &Tile) {
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: S, t: &Tile) {
     assert!(t.cols <= NV * PANEL && t.cols + PANEL > NV * PANEL, "the last vector holds 1 to 16 columns");
-    let (a_rs, a_ks) = if PACKED { (1, MR) } else { (t.a_rs, t.a_ks) };
+    let (a_rs, a_ks) = if PACKING == Packing::Both as u8 { (1, MR) } else { (t.a_rs, 1) };
+    let b_ks = if PACKING == Packing::Neither as u8 { t.b_ks } else { PANEL };
     let whole = t.cols == NV * PANEL;
     let tail = t.cols - (NV - 1) * PANEL;
     let mut acc = [[s.zero(); NV]; MR];
@@ -70,24 +72,24 @@ pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKE
             s.prefetch(t.c.wrapping_add((MR + i) * t.ldc + v * PANEL));
         }
     }
+    // Where B's rows lie apart, the compiler would load those of four steps first and have no register left for them.
+    let unroll = if PACKING == Packing::Neither as u8 { 1 } else { UNROLL };
     let (mut a, mut b) = (t.a, t.b);
-    for _ in 0..t.kc {
-        // SAFETY: k < kc, so these 16 floats of each panel and this column of A are readable; after the last step
-        // the pointers are advanced with wrapping_add and not read.
-        unsafe {
-            let mut bv = [s.zero(); NV];
-            for v in 0..NV {
-                bv[v] = s.load_ptr(b.add(v * t.b_panel));
+    // SAFETY: k < kc, so these 16 floats of each panel and this column of A are readable; after the last step the
+    // pointers are advanced with wrapping_add and not read.
+    unsafe {
+        for _ in 0..t.kc / unroll {
+            for u in 0..unroll {
+                step::<S, MR, NV>(s, a.add(u * a_ks), a_rs, b.add(u * b_ks), t.b_panel, &mut acc);
             }
-            for i in 0..MR {
-                let x = s.splat(*a.add(i * a_rs));
-                for v in 0..NV {
-                    acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
-                }
-            }
+            a = a.wrapping_add(unroll * a_ks);
+            b = b.wrapping_add(unroll * b_ks);
         }
-        a = a.wrapping_add(a_ks);
-        b = b.wrapping_add(t.b_ks);
+        for _ in 0..t.kc % unroll {
+            step::<S, MR, NV>(s, a, a_rs, b, t.b_panel, &mut acc);
+            a = a.wrapping_add(a_ks);
+            b = b.wrapping_add(b_ks);
+        }
     }
     for i in 0..MR {
         for v in 0..NV {
@@ -104,17 +106,66 @@ pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKE
     }
 }
 
-/// A tile as a kernel of its own: one compiled function for each MR, NV and ISA.
-struct MatmulTile<'a, const MR: usize, const NV: usize, const PACKED: bool>(&'a Tile);
+/// Steps of k written out one after the other. A step of 6 × 16 on AVX2 is 12 multiply-adds and 8 loads; three more
+/// instructions for pointers and counter, once a step, would be an eighth of what a core decodes.
+pub(crate) const UNROLL: usize = 4;
 
-impl<const MR: usize, const NV: usize, const PACKED: bool> Kernel for MatmulTile<'_, MR, NV, PACKED> {
+/// acc[i][v] ← fma(a[i·a_rs], b[v·b_panel ..], acc[i][v]).
+/// # Safety
+/// MR elements of A and NV vectors of B are readable.
+#[inline(always)]
+pub(crate) unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    a: *const f32,
+    a_rs: usize,
+    b: *const f32,
+    b_panel: usize,
+    acc: &mut [[S::V; NV]; MR],
+) {
+    // SAFETY: the caller's word.
+    unsafe {
+        let mut bv = [s.zero(); NV];
+        for v in 0..NV {
+            bv[v] = s.load_ptr(b.add(v * b_panel));
+        }
+        for i in 0..MR {
+            let x = s.splat(*a.add(i * a_rs));
+            for v in 0..NV {
+                acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
+            }
+        }
+    }
+}
+
+/// Which of a tile's operands are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Packing {
+    /// A in panels [kc][MR], B in panels [kc][16].
+    Both,
+    /// B in panels; A's rows in place.
+    OnlyB,
+    /// Rows in place: element (k, 16·v + l) of B at k·b_ks + v·b_panel + l.
+    Neither,
+}
+
+/// A column of tiles as a kernel of its own, so that a tile costs no call: one compiled function for each MR, NV, packing and ISA.
+struct MatmulTile<'a, const MR: usize, const NV: usize, const PACKING: u8>(&'a Tile);
+
+impl<const MR: usize, const NV: usize, const PACKING: u8> Kernel for MatmulTile<'_, MR, NV, PACKING> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // Tiles that would not fit the register file are never asked for; do not compile them.
-        if MR <= S::MR && (NV <= S::NV || MR * NV < S::MR * S::NV) {
-            // SAFETY: `run_tile`'s caller vouched for the tile.
-            unsafe { tile::<S, MR, NV, PACKED>(s, self.0) }
+        // Tiles that would not fit the register file are never asked for, nor tall ones in place: do not compile them.
+        let in_place = PACKING == Packing::Neither as u8;
+        if MR <= S::MR && !(in_place && MR > SMALL_M) && (NV <= S::NV || MR * NV < S::MR * S::NV) {
+            let mut t = *self.0;
+            let a_step = MR * if PACKING == Packing::Both as u8 { t.kc } else { t.a_rs };
+            for _ in 0..t.count {
+                // SAFETY: `run_tiles`' caller vouched for every tile.
+                unsafe { tile::<S, MR, NV, PACKING>(s, &t) }
+                (t.a, t.c) = (t.a.wrapping_add(a_step), t.c.wrapping_add(MR * t.ldc));
+            }
         } else {
             unreachable!("a {MR} × {NV} tile on an ISA of {} × {}", S::MR, S::NV);
         }
@@ -158,22 +209,28 @@ impl TileShape {
     }
 }
 
-/// Runs the tile of `mr` rows and `nv` vectors (1, 2 or 4) on `isa`.
+/// Runs a column of tiles of `mr` rows and `nv` vectors (1, 2 or 4) on `isa`.
 ///
 /// # Safety
-/// As `tile`.
+/// As `tile`, for each of `t.count` tiles.
 #[inline]
-pub(super) unsafe fn run_tile(isa: Isa, mr: usize, nv: usize, packed: bool, t: &Tile) {
+pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing, t: &Tile) {
+    const BOTH: u8 = Packing::Both as u8;
+    const ONLY_B: u8 = Packing::OnlyB as u8;
+    const NEITHER: u8 = Packing::Neither as u8;
     macro_rules! choose {
         ($($mr:literal)*) => {
-            match (nv, packed, mr) {
+            match (nv, packing, mr) {
                 $(
-                    (1, true, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, true>(t)),
-                    (2, true, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, true>(t)),
-                    (4, true, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, true>(t)),
-                    (1, false, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, false>(t)),
-                    (2, false, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, false>(t)),
-                    (4, false, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, false>(t)),
+                    (1, Packing::Both, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, BOTH>(t)),
+                    (2, Packing::Both, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, BOTH>(t)),
+                    (4, Packing::Both, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, BOTH>(t)),
+                    (1, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, ONLY_B>(t)),
+                    (2, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, ONLY_B>(t)),
+                    (4, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, ONLY_B>(t)),
+                    (1, Packing::Neither, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, NEITHER>(t)),
+                    (2, Packing::Neither, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, NEITHER>(t)),
+                    (4, Packing::Neither, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, NEITHER>(t)),
                 )*
                 _ => unreachable!("no tile of {mr} rows and {nv} vectors"),
             }

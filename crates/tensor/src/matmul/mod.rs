@@ -40,7 +40,7 @@ use crate::matrix::{Accumulate, MatMut, MatRef};
 use crate::parallel;
 use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
-use microkernel::{Tile, TileShape, run_tile};
+use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, SLACK, Tiles};
 use params::{NARROW, PACKED_A, PANEL, SMALL_M, STRIP};
 
@@ -124,7 +124,7 @@ pub fn matmul<'b>(
         load_c: acc == Accumulate::Add,
         epilogue,
     };
-    if m <= SMALL_M {
+    if m <= SMALL_M && a.col_stride() == 1 {
         parallel::for_each_block(ctx, cut.cols, |t| {
             // Strip by strip, so that B is read once and in order.
             for j in (t * cut.tn..n.min((t + 1) * cut.tn)).step_by(STRIP * PANEL) {
@@ -214,10 +214,10 @@ impl Product<'_> {
     fn chunk(&self, i0: usize, m: usize, j0: usize, n: usize) {
         let isa = self.ctx.isa();
         let tiles = Tiles::new(m, self.shape.mr);
-        let (a_rs, a_ks) = (self.a.row_stride(), self.a.col_stride());
+        let a_rs = self.a.row_stride();
         let source = match self.b {
             Operand::Packed(w) => Source::Packed(w),
-            Operand::Mat(b) if m <= SMALL_M && b.col_stride() == 1 => Source::InPlace(b),
+            Operand::Mat(b) if self.a_packed.is_none() && m <= SMALL_M && b.col_stride() == 1 => Source::InPlace(b),
             Operand::Mat(b) => Source::Strided(b),
         };
         let in_place = matches!(source, Source::Packed(_));
@@ -227,9 +227,9 @@ impl Product<'_> {
             let k0 = pc * self.kc;
             let kc = self.kc.min(self.k - k0);
             let last = k0 + kc == self.k;
-            let (a, packed) = match &self.a_packed {
-                Some(p) => (p.at(i0, pc).cast_const(), true),
-                None => (self.a.data().as_ptr().wrapping_add(i0 * a_rs + k0 * a_ks), false),
+            let a = match &self.a_packed {
+                Some(p) => p.at(i0, pc).cast_const(),
+                None => self.a.data().as_ptr().wrapping_add(i0 * a_rs + k0),
             };
             for j in (0..n).step_by(STRIP * PANEL) {
                 // LOOP 2: strips of B.
@@ -237,8 +237,13 @@ impl Product<'_> {
                 let (b, b_ks, b_panel) = self.panels(&source, k0, kc, j0 + j, cols, &mut scratch);
                 let c = self.c.wrapping_add(i0 * self.ldc + j0 + j);
                 let load_c = self.load_c || pc > 0;
-                let strip = Tile { kc, a, a_rs, a_ks, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
-                self.strip(&strip, packed, tiles, |c, first, cols| {
+                let strip = Tile { count: 0, kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
+                let packing = match (&self.a_packed, b_ks) {
+                    (Some(_), _) => Packing::Both,
+                    (None, PANEL) => Packing::OnlyB,
+                    (None, _) => Packing::Neither,
+                };
+                self.strip(&strip, packing, tiles, |c, first, cols| {
                     if last {
                         // SAFETY: this part of C is this task's alone, and so is its part of the pre-activation.
                         unsafe { self.epilogue.run(isa, c, self.ldc, i0, m, j0 + j + first, cols) };
@@ -248,9 +253,9 @@ impl Product<'_> {
         }
     }
 
-    /// Computes a strip: `tile` of all rows and up to `STRIP` panels, whose A, if `packed`, begins with the first
+    /// Computes a strip: `tile` of all rows and up to `STRIP` panels, whose A, if it is packed, begins with the first
     /// panel. Calls `done(c, first, cols)` after columns first .. first + cols, which begin at `c`.
-    fn strip(&self, strip: &Tile, packed: bool, tiles: Tiles, done: impl Fn(*mut f32, usize, usize)) {
+    fn strip(&self, strip: &Tile, packing: Packing, tiles: Tiles, done: impl Fn(*mut f32, usize, usize)) {
         let nv = self.shape.vectors(tiles.tallest());
         let mut first = 0;
         while first < strip.cols {
@@ -259,14 +264,13 @@ impl Product<'_> {
             let nv = if left >= nv { nv } else { 1 << left.ilog2() };
             let cols = (strip.cols - first).min(nv * PANEL);
             let (b, c) = (strip.b.wrapping_add(first / PANEL * strip.b_panel), strip.c.wrapping_add(first));
-            for t in 0..tiles.count {
-                // LOOP 4: tiles of mr rows.
-                let (row, mr) = tiles.at(t);
-                let a = strip.a.wrapping_add(row * if packed { strip.kc } else { strip.a_rs });
-                let tile = Tile { a, b, c: c.wrapping_add(row * strip.ldc), cols, ..*strip };
-                // SAFETY: A's panel of these rows stands at row·kc, or the rows are in place; B's nv panels hold
+            for (row, mr, count) in tiles.columns() {
+                // LOOP 4: tiles of mr rows, inside `run_tiles`.
+                let a = strip.a.wrapping_add(row * if packing == Packing::Both { strip.kc } else { strip.a_rs });
+                let tile = Tile { count, a, b, c: c.wrapping_add(row * strip.ldc), cols, ..*strip };
+                // SAFETY: A's panels of these rows stand at row·kc, or the rows are in place; B's nv panels hold
                 // kc × 16 floats each; C's rows and columns are those of this task alone.
-                unsafe { run_tile(self.ctx.isa(), mr, nv, packed, &tile) };
+                unsafe { run_tiles(self.ctx.isa(), mr, nv, packing, &tile) };
             }
             done(c, first, cols);
             first += cols;

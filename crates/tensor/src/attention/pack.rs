@@ -11,6 +11,10 @@ use super::product::{QUERIES, WIDTH};
 use crate::matrix::Accumulate;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
+/// Rows that are asked for ahead of the one being read: a head's channels are a few lines of a long row, which no
+/// hardware prefetcher follows.
+const AHEAD: usize = 12;
+
 /// Packs `keys` rows of `hs` channels into panels; lanes past the last key are zero.
 pub(super) fn panels(isa: Isa, dst: &mut [f32], src: &[f32], stride: usize, keys: usize, hs: usize) {
     dispatch_on(isa, Panels { dst, src, stride, keys, hs });
@@ -37,6 +41,11 @@ impl Kernel for Panels<'_> {
             for half in [0, 8] {
                 let first = group * LANES + half;
                 let there = keys.saturating_sub(first).min(8);
+                for i in 0..8 {
+                    for d in (0..hs).step_by(LANES) {
+                        s.prefetch(src.as_ptr().wrapping_add((first + 8 + i) * stride + d));
+                    }
+                }
                 for d in (0..whole).step_by(8) {
                     // SAFETY: the keys first..first + there exist and have channels d..d + 8, others are read from
                     // zeros; the panel holds HS·16 floats, of which rows d..d + 8 are written, lanes `half`..+8.
@@ -77,6 +86,9 @@ impl Kernel for ScaleRows<'_> {
         for r in 0..self.rows {
             let src = &self.src[r * self.stride..][..self.hs];
             let dst = &mut self.dst[r * self.width..][..self.width];
+            for d in (0..self.hs).step_by(LANES) {
+                s.prefetch(src.as_ptr().wrapping_add(AHEAD * self.stride + d));
+            }
             for d in (0..whole).step_by(LANES) {
                 s.store(&mut dst[d..], s.mul(factor, s.load(&src[d..])));
             }

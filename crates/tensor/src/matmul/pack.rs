@@ -34,19 +34,34 @@ impl Kernel for PackB {
         // SAFETY: whoever fills the struct vouches for the panels at dst and for every element (k, j) of the source
         // with k < kc, j < cols.
         unsafe {
-            if cs == 1 && cols == 4 * PANEL {
-                // Four panels at once read 256 B of each row: whole cache lines, a quarter of the pages.
-                for k in 0..kc {
-                    for v in 0..4 {
-                        let x = s.load_ptr(src.add(k * rs + v * PANEL));
-                        s.store_ptr(dst.add((v * kc + k) * PANEL), x);
-                    }
-                }
-                return;
+            // All panels at once read up to 256 B of each row: whole cache lines, a quarter of the pages.
+            match cols {
+                _ if cs != 1 => {}
+                64 => return copy_panels::<S, 4>(s, dst, src, rs, kc),
+                32 => return copy_panels::<S, 2>(s, dst, src, rs, kc),
+                16 => return copy_panels::<S, 1>(s, dst, src, rs, kc),
+                _ => {}
             }
             for j in (0..cols).step_by(PANEL) {
                 pack_b_panel(s, dst.add(j * kc), src.add(j * cs), (cols - j).min(PANEL), &self);
             }
+        }
+    }
+}
+
+/// Rows that are asked for ahead: parts of long rows, which no hardware prefetcher follows.
+const AHEAD: usize = 16;
+
+/// NV panels of `PackB` from whole rows.
+/// # Safety
+/// As `PackB`, with cs 1 and 16·NV columns.
+#[inline(always)]
+unsafe fn copy_panels<S: Simd, const NV: usize>(s: S, dst: *mut f32, src: *const f32, rs: usize, kc: usize) {
+    for k in 0..kc {
+        for v in 0..NV {
+            s.prefetch(src.wrapping_add((k + AHEAD) * rs + v * PANEL));
+            // SAFETY: row k of the source has these 16 floats, and panel v a step k.
+            unsafe { s.store_ptr(dst.add((v * kc + k) * PANEL), s.load_ptr(src.add(k * rs + v * PANEL))) };
         }
     }
 }
@@ -57,11 +72,7 @@ unsafe fn pack_b_panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, cols: usiz
     let (rs, cs, kc) = (p.rs, p.cs, p.kc);
     // SAFETY: the caller vouches for kc·16 floats at dst and every element (k, j < cols) of the source.
     unsafe {
-        if cs == 1 && cols == PANEL {
-            for k in 0..kc {
-                s.store_ptr(dst.add(k * PANEL), s.load_ptr(src.add(k * rs)));
-            }
-        } else if cs == 1 {
+        if cs == 1 {
             for k in 0..kc {
                 let row = core::slice::from_raw_parts(src.add(k * rs), cols);
                 s.store_ptr(dst.add(k * PANEL), s.load_partial(row, 0.0));
@@ -143,7 +154,11 @@ const GROUP: usize = 8;
 unsafe fn columns<S: Simd>(s: S, p: &PackA, group: core::ops::Range<usize>) {
     // The last steps may not write past their panel, as the next one has been begun already.
     let shared = p.kc.saturating_sub(PANEL);
+    let (begin, (last, height)) = (p.tiles.at(group.start).0, p.tiles.at(group.end - 1));
     for k in 0..shared {
+        for line in (begin..last + height).step_by(PANEL) {
+            s.prefetch(p.src.wrapping_add(line + (k + AHEAD) * p.cs));
+        }
         for t in group.clone() {
             let (first, mr) = p.tiles.at(t);
             // SAFETY: 16 floats from (first, k) end at most at (first, k + 1), which exists as k + 16 < kc; 16 floats
@@ -224,6 +239,12 @@ impl Tiles {
     #[inline(always)]
     pub fn at(self, t: usize) -> (usize, usize) {
         (t * self.base + t.min(self.taller), self.base + usize::from(t < self.taller))
+    }
+    /// Runs of tiles of one height: first row, height, number of tiles.
+    pub fn columns(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let taller = (0, self.base + 1, self.taller);
+        let rest = (self.taller * (self.base + 1), self.base, self.count - self.taller);
+        [taller, rest].into_iter().filter(|c| c.2 > 0)
     }
     /// Height of the tallest.
     pub fn tallest(self) -> usize {

@@ -47,8 +47,8 @@ const ROW_TASK: usize = 1 << 25;
 /// Tasks that a large product is cut into at least: two for each of eight cores.
 const TASKS: usize = 16;
 
-/// Fewest columns of a task: one strip of B.
-const MIN_COLS: usize = STRIP * PANEL;
+/// Fewest columns of a task: half a strip of B, so that a product of 128 columns still makes four.
+const MIN_COLS: usize = STRIP * PANEL / 2;
 
 /// Fewest rows of a task: below, packing B would take a tenth of the time.
 const MIN_ROWS: usize = 48;

@@ -252,14 +252,14 @@ pub enum Refused {
     Usage(String),
 }
 
-/// The command with nanoGPT's spellings added.
+/// The command with nanoGPT's spellings added, and numbers below 0 read as values.
 fn command() -> clap::Command {
-    let underscored = |arg: clap::Arg| match arg.get_long() {
-        Some(long) if long.contains('-') => {
-            let alias = long.replace('-', "_");
-            arg.alias(alias)
-        }
-        _ => arg,
+    let underscored = |arg: clap::Arg| {
+        let Some(long) = arg.get_long().map(str::to_string) else { return arg };
+        // `--max-iters -5` is a wrong value, not a flag -5.
+        let takes_value = arg.get_action().takes_values() && !arg.is_allow_hyphen_values_set();
+        let arg = if takes_value { arg.allow_negative_numbers(true) } else { arg };
+        if long.contains('-') { arg.alias(long.replace('-', "_")) } else { arg }
     };
     // A flag that stands twice has its last value, as in llama.cpp and nanoGPT.
     Cli::command().mut_subcommands(|sub| sub.args_override_self(true).mut_args(underscored))
@@ -356,6 +356,8 @@ mod tests {
         assert_eq!(line("longhand fly"), "unknown command fly; see longhand --help");
         let bad = line("longhand train --max-iters many");
         assert_eq!(bad, "invalid value 'many' for '--max-iters <N>': invalid digit found in string");
+        let below = line("longhand train --max-iters -5");
+        assert_eq!(below, "invalid value '-5' for '--max-iters <N>': invalid digit found in string");
         let two = line("longhand train --resume --overwrite");
         assert_eq!(two, "the argument '--resume' cannot be used with '--overwrite'");
         assert!(line("longhand train --arch gpt3").starts_with("invalid value 'gpt3' for '--arch <ARCH>'"));

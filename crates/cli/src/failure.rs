@@ -1,5 +1,7 @@
 //! What ends the program: an exit status and one line.
 
+use longhand_gpt::error::Error;
+
 /// A command that did not do what it was asked.
 #[derive(Debug)]
 pub struct Failure {
@@ -21,10 +23,23 @@ impl Failure {
     }
 }
 
-impl From<longhand_gpt::error::Error> for Failure {
-    fn from(e: longhand_gpt::error::Error) -> Failure {
-        Failure::new(e.to_string())
+impl From<Error> for Failure {
+    fn from(e: Error) -> Failure {
+        Failure::new(in_words_of_flags(e).to_string())
     }
+}
+
+/// A wrong setting under the name of the flag that gave it, where config.json calls it otherwise. Files have errors of
+/// their own.
+fn in_words_of_flags(e: Error) -> Error {
+    let Error::Config { field, value, limit } = e else { return e };
+    let field = match field.as_str() {
+        "n_positions" => "block_size".to_string(),
+        "embd_pdrop" | "attn_pdrop" | "resid_pdrop" => "dropout".to_string(),
+        "initializer_range" => "init_std".to_string(),
+        _ => field,
+    };
+    Error::Config { field, value, limit }
 }
 
 impl From<longhand_tensor::Error> for Failure {

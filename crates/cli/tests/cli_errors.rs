@@ -38,7 +38,8 @@ fn values_that_make_no_model() {
     let bad = "n_embd = 16: must be divisible by n_head = 3";
     assert_eq!(f.run("train t.txt --tokenizer bytes --n-embd 16 --n-head 3").refused(1), bad);
     assert_eq!(line("--max-iters 0"), "max_iters = 0: must be from 1 to 4294967295");
-    assert_eq!(line("--dropout 1.0"), "embd_pdrop = 1: must be at least 0 and below 1");
+    assert_eq!(line("--dropout 1.0"), "dropout = 1: must be at least 0 and below 1");
+    assert_eq!(line("--block-size 0"), "block_size = 0: must be from 1 to 16777216");
     assert!(line("--beta2 2").starts_with("beta2 = 2: "));
     assert!(line("--preset gpt5").starts_with("preset = gpt5: must be one of nano, tiny"));
     assert!(line("--vocab-size 300").starts_with("vocab_size = 300: only bpe"));

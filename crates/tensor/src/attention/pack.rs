@@ -11,10 +11,6 @@ use super::product::{QUERIES, WIDTH};
 use crate::matrix::Accumulate;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
-/// Rows that are asked for ahead of the one being read: a head's channels are a few lines of a long row, which no
-/// hardware prefetcher follows.
-const AHEAD: usize = 12;
-
 /// Packs `keys` rows of `hs` channels into panels; lanes past the last key are zero.
 pub(super) fn panels(isa: Isa, dst: &mut [f32], src: &[f32], stride: usize, keys: usize, hs: usize) {
     dispatch_on(isa, Panels { dst, src, stride, keys, hs });
@@ -41,9 +37,9 @@ impl Kernel for Panels<'_> {
             for half in [0, 8] {
                 let first = group * LANES + half;
                 let there = keys.saturating_sub(first).min(8);
-                for i in 0..8 {
+                for key in first + 8..(first + 16).min(keys) {
                     for d in (0..hs).step_by(LANES) {
-                        s.prefetch(src.as_ptr().wrapping_add((first + 8 + i) * stride + d));
+                        s.prefetch(src.as_ptr().wrapping_add(key * stride + d));
                     }
                 }
                 for d in (0..whole).step_by(8) {
@@ -64,6 +60,10 @@ impl Kernel for Panels<'_> {
         }
     }
 }
+
+/// Rows that `ScaleRows` asks for ahead of the one it reads: a head's channels are a few lines of a long row, which no
+/// hardware prefetcher follows. `Panels` asks for the next eight.
+const AHEAD: usize = 12;
 
 /// dst[row] = src[row]·factor, `rows` rows of `hs` channels, zeros up to `width`, a multiple of 16 not above HSP.
 pub(super) struct ScaleRows<'a> {

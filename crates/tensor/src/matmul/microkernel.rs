@@ -106,8 +106,8 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
     }
 }
 
-/// Steps of k written out one after the other. A step of 6 × 16 on AVX2 is 12 multiply-adds and 8 loads; three more
-/// instructions for pointers and counter, once a step, would be an eighth of what a core decodes.
+/// Steps of k written out one after the other. A step of 6 × 16 on AVX2 is 12 multiply-adds and 8 loads; four more
+/// instructions for two pointers, the counter and the branch, once a step, would be a sixth of what a core decodes.
 pub(crate) const UNROLL: usize = 4;
 
 /// acc[i][v] ← fma(a[i·a_rs], b[v·b_panel ..], acc[i][v]).

@@ -16,7 +16,7 @@
 //!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
-//! Up to 8 rows (generation) A is read in place, and B too when it is packed or its rows are contiguous. Rows of A
+//! Up to 8 contiguous rows (generation) A is read in place, and B too when it is packed or its rows are contiguous. Rows of A
 //! are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS

@@ -34,16 +34,16 @@ impl Kernel for PackB {
         // SAFETY: whoever fills the struct vouches for the panels at dst and for every element (k, j) of the source
         // with k < kc, j < cols.
         unsafe {
-            // All panels at once read up to 256 B of each row: whole cache lines, a quarter of the pages.
             match cols {
-                _ if cs != 1 => {}
-                64 => return copy_panels::<S, 4>(s, dst, src, rs, kc),
-                32 => return copy_panels::<S, 2>(s, dst, src, rs, kc),
-                16 => return copy_panels::<S, 1>(s, dst, src, rs, kc),
-                _ => {}
-            }
-            for j in (0..cols).step_by(PANEL) {
-                pack_b_panel(s, dst.add(j * kc), src.add(j * cs), (cols - j).min(PANEL), &self);
+                // All panels at once read up to 256 B of each row: whole cache lines, a quarter of the pages.
+                64 if cs == 1 => copy_panels::<S, 4>(s, dst, src, rs, kc),
+                32 if cs == 1 => copy_panels::<S, 2>(s, dst, src, rs, kc),
+                _ => {
+                    for j in (0..cols).step_by(PANEL) {
+                        let (dst, src) = (dst.wrapping_add(j * kc), src.wrapping_add(j * cs));
+                        pack_b_panel(s, dst, src, (cols - j).min(PANEL), &self);
+                    }
+                }
             }
         }
     }
@@ -59,7 +59,7 @@ const AHEAD: usize = 16;
 unsafe fn copy_panels<S: Simd, const NV: usize>(s: S, dst: *mut f32, src: *const f32, rs: usize, kc: usize) {
     for k in 0..kc {
         for v in 0..NV {
-            s.prefetch(src.wrapping_add((k + AHEAD) * rs + v * PANEL));
+            s.prefetch(src.wrapping_add((k + AHEAD).wrapping_mul(rs).wrapping_add(v * PANEL)));
             // SAFETY: row k of the source has these 16 floats, and panel v a step k.
             unsafe { s.store_ptr(dst.add((v * kc + k) * PANEL), s.load_ptr(src.add(k * rs + v * PANEL))) };
         }
@@ -72,7 +72,9 @@ unsafe fn pack_b_panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, cols: usiz
     let (rs, cs, kc) = (p.rs, p.cs, p.kc);
     // SAFETY: the caller vouches for kc·16 floats at dst and every element (k, j < cols) of the source.
     unsafe {
-        if cs == 1 {
+        if cs == 1 && cols == PANEL {
+            copy_panels::<S, 1>(s, dst, src, rs, kc);
+        } else if cs == 1 {
             for k in 0..kc {
                 let row = core::slice::from_raw_parts(src.add(k * rs), cols);
                 s.store_ptr(dst.add(k * PANEL), s.load_partial(row, 0.0));

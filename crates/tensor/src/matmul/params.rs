@@ -29,7 +29,7 @@ pub(super) const KC_WIDE: usize = 256;
 /// Most rows of C in a task.
 pub(super) const MC: usize = 264;
 
-/// Rows up to which A is read in place and a whole row of B's panels is streamed once: generation.
+/// Rows up to which A, if they are contiguous, is read in place and a whole row of B's panels is streamed once: generation.
 pub(super) const SMALL_M: usize = 8;
 
 /// Columns of C up to which packing A costs more than it saves on a tile of 6 rows: 5% at 128, nothing at 384.
@@ -104,6 +104,8 @@ mod tests {
             assert!(c.tm <= MC && c.tn.is_multiple_of(32), "{c:?}");
         }
         assert_eq!((cut(64, 64, 64).rows, cut(64, 64, 64).cols), (1, 1));
+        // A small GPT's 128 columns keep eight threads busy.
+        assert_eq!((cut(768, 128, 128).rows, cut(768, 128, 128).cols), (3, 4));
         let big = cut(1024, 1024, 1024);
         assert!(big.rows * big.cols >= TASKS, "{big:?}");
     }

@@ -28,6 +28,8 @@ enum Layout {
     Padded,
     /// Elements 2 apart, rows 2·cols + 1.
     Spread,
+    /// Some columns of wider rows, transposed: what dW reads of a slice of X.
+    Columns,
 }
 use Layout::*;
 
@@ -36,6 +38,7 @@ fn view(data: &[f32], rows: usize, cols: usize, layout: Layout) -> MatRef<'_> {
         RowMajor => MatRef::strided(data, rows, cols, cols, 1),
         Transposed => MatRef::strided(data, rows, cols, 1, rows),
         Padded => MatRef::strided(data, rows, cols, cols + 3, 1),
+        Columns => MatRef::strided(data, rows, cols, 1, rows + 19),
         Spread => MatRef::strided(data, rows, cols, 2 * cols + 1, 2),
     }
     .unwrap()
@@ -74,7 +77,7 @@ fn bits(xs: &[f32]) -> Vec<u32> {
 /// Runs the case on every ISA, with B in place and packed, against the reference of its rounding class.
 fn check(case: Case) {
     let Case { m, n, k, acc, .. } = case;
-    let store = (m + n + k + 8) * (m + n + k + 8) * 3;
+    let store = (m + n + k + 20) * (m + n + k + 20) * 3;
     let (av, bv) = (numbers(1, store), numbers(2, store));
     let (a, b) = (view(&av, m, k, case.a), view(&bv, k, n, case.b));
     let bias = numbers(3, n);
@@ -148,9 +151,10 @@ fn edges_of_every_tile_equal_the_chain() {
 
 #[test]
 fn every_layout_equals_the_chain() {
-    for a in [RowMajor, Transposed, Padded, Spread] {
-        for b in [RowMajor, Transposed, Padded, Spread] {
-            for (m, n, k) in [(5, 37, 21), (29, 50, 40), (31, 32, 9)] {
+    let all = [RowMajor, Transposed, Padded, Spread, Columns];
+    for a in all {
+        for b in all {
+            for (m, n, k) in [(5, 37, 21), (8, 48, 70), (29, 50, 40), (31, 32, 9)] {
                 for acc in [Accumulate::Store, Accumulate::Add] {
                     check(Case { m, n, k, a, b, acc, ..PLAIN });
                 }
@@ -245,7 +249,7 @@ fn wrong_shapes_are_errors() {
 }
 
 fn layout() -> impl Strategy<Value = Layout> {
-    prop_oneof![Just(RowMajor), Just(Transposed), Just(Padded), Just(Spread)]
+    prop_oneof![Just(RowMajor), Just(Transposed), Just(Padded), Just(Spread), Just(Columns)]
 }
 
 #[cfg(feature = "threads")]

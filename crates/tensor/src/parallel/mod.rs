@@ -23,8 +23,9 @@ pub fn current_threads() -> usize {
 /// Runs `work` with the threads of the current pool awake from its first parallel call to its last.
 ///
 /// For whatever makes many parallel calls in a row: a training step, a prefill. Idle threads spin meanwhile and take
-/// no other work of the pool: `work` must not wait for any (rayon's `broadcast`, `scope` with `spawn`). Inside another
-/// `enter`, or with one thread, it is a plain call.
+/// no other work of the pool: `work` must not wait for any (rayon's `broadcast`, `scope` with `spawn`). And it ends only
+/// when every thread of the pool has come free: its caller holds no lock that another job of the pool waits for.
+/// Inside another `enter`, in a block of a parallel call or with one thread, it is a plain call.
 pub fn enter<R: Send>(ctx: &Ctx, work: impl FnOnce() -> R + Send) -> R {
     #[cfg(feature = "threads")]
     if ctx.threads() > 1 {
@@ -85,7 +86,8 @@ unsafe impl Parts for () {
 // SAFETY: elements from·width..to·width; T: Send lets another thread have them.
 unsafe impl<T: Send> Parts for RowsMut<'_, T> {
     unsafe fn part(&self, from: usize, to: usize) -> Self {
-        let (from, to) = ((from * self.width).min(self.len), (to * self.width).min(self.len));
+        let at = |row: usize| row.saturating_mul(self.width).min(self.len);
+        let (from, to) = (at(from), at(to));
         // SAFETY: from ≤ len: inside the slice or at its end.
         let data = unsafe { self.data.add(from) };
         RowsMut { data, len: to.saturating_sub(from), width: self.width, lifetime: PhantomData }
@@ -132,7 +134,8 @@ where
     let shared = Shared(parts);
     let run = |i: usize| {
         let shared = &shared;
-        let (from, to) = (i * block, rows.min((i + 1) * block));
+        let from = i * block;
+        let to = from.saturating_add(block).min(rows);
         // SAFETY: every i is run once, and the ranges of different i do not overlap.
         f(from, unsafe { shared.0.part(from, to) });
     };

@@ -30,7 +30,7 @@ type Call = unsafe fn(*const (), usize);
 struct Team {
     /// Odd while a job is open. `ENDED` after the last one.
     epoch: AtomicUsize,
-    /// Helpers between taking their first block and having finished their last.
+    /// Helpers that have announced themselves for the open job and not left it yet, with or without a block.
     active: AtomicUsize,
     /// The next block to take.
     next: AtomicUsize,
@@ -46,13 +46,15 @@ struct Team {
 const ENDED: usize = usize::MAX;
 
 thread_local! {
-    /// The team that this thread leads.
+    /// The team that this thread leads, and whose job it has not opened.
     static LEADS: Cell<*const Team> = const { Cell::new(ptr::null()) };
+    /// Whether this thread leads or helps a team.
+    static IN_TEAM: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `work` with every thread of the current pool awake and at its service.
 pub(super) fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    if !LEADS.get().is_null() || rayon::current_num_threads() == 1 {
+    if IN_TEAM.get() || rayon::current_num_threads() == 1 {
         return work();
     }
     let team = Team {
@@ -76,7 +78,10 @@ pub(super) fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
                     *slot = Some(value);
                 }
             }
-            None => team.help(),
+            None => {
+                let _member = Member::of_a_team();
+                team.help();
+            }
         }
     });
     // A panic of `work` has gone through `broadcast` already.
@@ -98,27 +103,47 @@ pub(super) fn run<F: Fn(usize) + Sync>(blocks: usize, f: &F) -> bool {
         f(i);
     }
     drop(open);
-    let panicked = team.panic.lock().ok().and_then(|mut p| p.take());
-    if let Some(payload) = panicked {
+    if let Some(payload) = team.panicked() {
         resume_unwind(payload);
     }
     true
 }
 
+/// Marks this thread as one of a team until dropped.
+struct Member {
+    before: bool,
+}
+
+impl Member {
+    fn of_a_team() -> Self {
+        Member { before: IN_TEAM.replace(true) }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        IN_TEAM.set(self.before);
+    }
+}
+
 /// Leads a team until dropped, and sends the helpers home then.
-struct Lead<'a>(&'a Team);
+struct Lead<'a> {
+    team: &'a Team,
+    /// Whom this thread leads otherwise: while it waits in rayon it may have been given another team's broadcast.
+    before: *const Team,
+    _member: Member,
+}
 
 impl<'a> Lead<'a> {
     fn of(team: &'a Team) -> Self {
-        LEADS.set(team);
-        Lead(team)
+        Lead { team, before: LEADS.replace(team), _member: Member::of_a_team() }
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        LEADS.set(ptr::null());
-        self.0.epoch.store(ENDED, Ordering::Release);
+        LEADS.set(self.before);
+        self.team.epoch.store(ENDED, Ordering::Release);
     }
 }
 
@@ -129,6 +154,8 @@ struct Open<'a>(&'a Team);
 impl<'a> Open<'a> {
     fn job(team: &'a Team, data: *const (), call: Call, blocks: usize) -> Self {
         LEADS.set(ptr::null());
+        // Where both the leader's block and a helper's had panicked, the helper's is left over.
+        drop(team.panicked());
         // No helper reads these now: the last job was closed and left by all.
         team.data.store(data.cast_mut(), Ordering::Relaxed);
         team.call.store(call as *const () as *mut (), Ordering::Relaxed);
@@ -153,6 +180,11 @@ impl Drop for Open<'_> {
 }
 
 impl Team {
+    /// What a helper's block panicked with, once.
+    fn panicked(&self) -> Option<Box<dyn Any + Send>> {
+        self.panic.lock().ok().and_then(|mut p| p.take())
+    }
+
     /// The number of a block that nobody has taken.
     fn take(&self) -> Option<usize> {
         let i = self.next.fetch_add(1, Ordering::Relaxed);
@@ -266,6 +298,34 @@ mod tests {
             })
         });
         assert!(outer && led.into_inner() == 0);
+    }
+
+    #[test]
+    fn a_team_inside_a_block_is_a_plain_call() {
+        let sum = AtomicUsize::new(0);
+        pool(3).install(|| {
+            enter(|| {
+                run(20, &|i| {
+                    sum.fetch_add(enter(|| i), Ordering::Relaxed);
+                })
+            })
+        });
+        assert_eq!(sum.into_inner(), 190);
+    }
+
+    #[test]
+    fn a_panic_is_not_left_for_the_next_call() {
+        let pool = pool(3);
+        for _ in 0..50 {
+            let next = pool.install(|| {
+                enter(|| {
+                    let all = AssertUnwindSafe(|| run(20, &|i| panic!("block {i}")));
+                    assert!(catch_unwind(all).is_err());
+                    catch_unwind(AssertUnwindSafe(|| run(20, &|_| ()))).is_ok()
+                })
+            });
+            assert!(next);
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub const STORIES: Defaults = Defaults {
     learning_rate: 1e-3,
     min_lr_share: 0.0,
     warmup_iters: 200,
-    schedule: Schedule::Cosine,
+    schedule: Schedule::Linear,
     weight_decay: 0.01,
     beta1: 0.9,
     beta2: 0.98,

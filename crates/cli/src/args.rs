@@ -185,8 +185,7 @@ pub struct GenerateArgs {
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "prompt")]
     pub file: Option<PathBuf>,
     /// Tokens to generate; −1: until the text or the context ends.
-    #[arg(short = 'n', long, visible_alias = "predict", value_name = "N", default_value_t = -1,
-          allow_negative_numbers = true)]
+    #[arg(short = 'n', long, visible_alias = "predict", value_name = "N", default_value_t = -1)]
     pub n_predict: i64,
     /// Threads [default: the cores granted to this process].
     #[arg(short = 't', long, value_name = "N")]
@@ -207,7 +206,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     pub min_p: f32,
     /// Seed; −1 draws one and names it.
-    #[arg(short = 's', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    #[arg(short = 's', long, value_name = "N", default_value_t = -1)]
     pub seed: i64,
     /// Stop before this text; may be repeated.
     #[arg(long, value_name = "TEXT", action = ArgAction::Append, allow_hyphen_values = true)]
@@ -254,7 +253,7 @@ pub enum Refused {
 
 /// The command with nanoGPT's spellings added, and numbers below 0 read as values.
 fn command() -> clap::Command {
-    let underscored = |arg: clap::Arg| {
+    let adapted = |arg: clap::Arg| {
         let Some(long) = arg.get_long().map(str::to_string) else { return arg };
         // `--max-iters -5` is a wrong value, not a flag -5.
         let takes_value = arg.get_action().takes_values() && !arg.is_allow_hyphen_values_set();
@@ -262,7 +261,7 @@ fn command() -> clap::Command {
         if long.contains('-') { arg.alias(long.replace('-', "_")) } else { arg }
     };
     // A flag that stands twice has its last value, as in llama.cpp and nanoGPT.
-    Cli::command().mut_subcommands(|sub| sub.args_override_self(true).mut_args(underscored))
+    Cli::command().mut_subcommands(|sub| sub.args_override_self(true).mut_args(adapted))
 }
 
 /// Reads a command line, the program's name first.

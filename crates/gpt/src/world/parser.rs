@@ -205,43 +205,32 @@ fn wording_count(world: &World, kind: Kind) -> f64 {
 /// The event that `reading` tells in `state` and its probability, wording aside; else why the state forbids it.
 fn event(world: &World, cast: &Cast, state: &State, reading: &Reading) -> Result<(Event, f64), &'static str> {
     let who = reading.pair(cast).ok_or("a stranger does something")?;
-    let other = 1 - who;
-    let together = state.place[0] == state.place[1];
+    let together = state.together();
     let weight = |weights: &[usize], k: usize| weights[k] as f64 / weights.iter().sum::<usize>() as f64;
     // The other places, for one or both who leave one place, and for one who leaves another behind.
     let (elsewhere, third) = ((world.places - 1) as f64, (world.places - 2) as f64);
-    let goes = |to: usize| to != state.place[who];
     let place = |slot: char| reading.place(slot).ok_or("two places in one");
-    let happens = |event: Event, p: f64| Ok((event, p));
+    let leaves_for = || match place('q')? {
+        to if to == state.place[who] => Err("a way to where one is"),
+        to => Ok(to),
+    };
     match reading.kind {
         Kind::Give if !together => Err("a gift from afar"),
         Kind::Give => match reading.thing('t', cast) {
             // Each holds one, or one holds both: a choice of giver or a choice of thing.
-            Some(thing) if state.holder[thing] == who => {
-                happens(Event::Give { who, thing }, weight(&TOGETHER, 0) / 2.0)
-            }
+            Some(thing) if state.holder[thing] == who => Ok((Event::Give { who, thing }, weight(&TOGETHER, 0) / 2.0)),
             _ => Err("a gift of what the giver does not have"),
         },
         Kind::Part if !together => Err("a parting of those apart"),
-        Kind::Part => match place('q')? {
-            to if !goes(to) => Err("a way to where one is"),
-            to => happens(Event::Part { who, to }, weight(&TOGETHER, 1) / 2.0 / elsewhere),
-        },
+        Kind::Part => Ok((Event::Part { who, to: leaves_for()? }, weight(&TOGETHER, 1) / 2.0 / elsewhere)),
         Kind::GoTogether if !together => Err("a common way of those apart"),
-        Kind::GoTogether => match place('q')? {
-            to if !goes(to) => Err("a way to where one is"),
-            to => happens(Event::GoTogether { who, to }, weight(&TOGETHER, 2) / 2.0 / elsewhere),
-        },
+        Kind::GoTogether => Ok((Event::GoTogether { who, to: leaves_for()? }, weight(&TOGETHER, 2) / 2.0 / elsewhere)),
         Kind::Meet if together => Err("a meeting of those together"),
-        Kind::Meet => {
-            let at = place('p')?;
-            happens(Event::Meet { who, at }, weight(&APART, 0) / 2.0 / world.places as f64)
-        }
+        Kind::Meet => Ok((Event::Meet { who, at: place('p')? }, weight(&APART, 0) / 2.0 / world.places as f64)),
         Kind::GoAlone if together => Err("one of those together goes, and the other is forgotten"),
-        Kind::GoAlone => match place('q')? {
-            to if !goes(to) => Err("a way to where one is"),
-            to if to == state.place[other] => Err("a way to the other that is no meeting"),
-            to => happens(Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third),
+        Kind::GoAlone => match leaves_for()? {
+            to if to == state.place[1 - who] => Err("a way to the other that is no meeting"),
+            to => Ok((Event::GoAlone { who, to }, weight(&APART, 1) / 2.0 / third)),
         },
         _ => Err("no event"),
     }

@@ -56,10 +56,10 @@ const WITHOUT_FMA: &[&str] = &[
 
 /// Kernels whose inner loops keep every vector in a register, with the ISA that has the tile.
 const MICROKERNELS: &[(&str, &str)] = &[
-    (ISAS[0], "matmul::microkernel::MatmulTile<6, 1, 0>"),
-    (ISAS[0], "matmul::microkernel::MatmulTile<"),
-    (ISAS[1], "matmul::microkernel::MatmulTile<14, 2, 0>"),
-    (ISAS[1], "matmul::microkernel::MatmulTile<"),
+    (ISAS[0], "matmul::microkernel::MatmulTiles<6, 1, 0>"),
+    (ISAS[0], "matmul::microkernel::MatmulTiles<"),
+    (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>"),
+    (ISAS[1], "matmul::microkernel::MatmulTiles<"),
     (ISAS[0], "attention::product::Product"),
     (ISAS[1], "attention::product::Product"),
 ];
@@ -159,8 +159,8 @@ fn kernels_are_compiled_whole_and_microkernels_stay_in_registers() {
 #[test]
 fn the_full_tiles_hold_exactly_their_multiply_adds() {
     for (isa, kernel, fmas) in [
-        (ISAS[0], "matmul::microkernel::MatmulTile<6, 1, 0>", 6 * 2),
-        (ISAS[1], "matmul::microkernel::MatmulTile<14, 2, 0>", 14 * 2),
+        (ISAS[0], "matmul::microkernel::MatmulTiles<6, 1, 0>", 6 * 2),
+        (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>", 14 * 2),
     ] {
         let tile = tensor().iter().find(|f| f.name.contains(isa) && f.name.contains(kernel));
         let inner = tile.and_then(Function::inner_loop).unwrap_or_else(|| panic!("no loop in {isa}{kernel}"));

@@ -172,8 +172,9 @@ pub fn compare(what: impl Into<String>, link: Link, isa: Option<Isa>, parts: &[P
     row
 }
 
-/// The derivative at 0 of Σ weights·outputs(h), by central differences of two widths from which the error of order h² is
-/// extrapolated away (Richardson). Outputs are subtracted one by one, so that those that do not move add no rounding.
+/// The derivative at 0 of Σ weights·outputs(h), by central differences of two widths from which the error of order h²
+/// is extrapolated away (Richardson). Outputs are subtracted one by one, so that those that do not move add no
+/// rounding.
 pub fn slope(weights: &[f64], mut outputs: impl FnMut(f64) -> Vec<f64>) -> f64 {
     let mut quotient = |h: f64| {
         let (up, down) = (outputs(h), outputs(-h));

@@ -312,7 +312,8 @@ pub struct Copied {
 }
 
 /// The longest passage of any of `samples` that stands in one of `texts`, of bytes or of token ids; no passage
-/// crosses from one sample or text to the next. The first of equals as the texts are read; None without a common symbol.
+/// crosses from one sample or text to the next. The first of equals as the texts are read; None without a common
+/// symbol.
 ///
 /// Cost: a suffix automaton of the samples (some 100 bytes a symbol), then one pass over the texts.
 /// Source: Blumer et al., "The smallest automaton recognizing the subwords of a text", 1985.

@@ -1,7 +1,8 @@
 //! The words of the world and the wordings of its sentences.
 //!
 //! A wording is a template: text with slots in braces. Slots name what fills them, not where they stand:
-//! `{x}` and `{y}` people, `{p}` and `{q}` places, `{t}` and `{u}` things (a colour and a noun), `{r}` the possessive of `{x}`, `{m}` a mood;
+//! `{x}` and `{y}` people, `{p}` and `{q}` places, `{t}` and `{u}` things (a colour and a noun), `{r}` the possessive
+//! of `{x}`, `{m}` a mood;
 //! `{=word}` is a literal word that the state determines. The wordings of all kinds that may follow each other are
 //! prefix-free once their slots are filled: people's names are capitalised and no word of a class begins another of its
 //! class.

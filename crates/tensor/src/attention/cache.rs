@@ -189,7 +189,8 @@ impl KvCache {
 
 /// Attention of new queries over a cache that already holds their keys and values.
 ///
-/// `seqs` names, for each sequence, its slot and lengths: its last `queries` tokens of the first `keys` in the slot ask.
+/// `seqs` names, for each sequence, its slot and lengths: its last `queries` tokens of the first `keys` in the slot
+/// ask.
 /// Shapes: q and out (Σ queries, C); rows of q may lie apart (the first third of packed rows q | k | v).
 /// Cost: as `attention_forward` without packing; decoding reads each visible key and value once.
 /// Numerics: bitwise equal to `attention_forward` on the whole sequences, whatever the batch.

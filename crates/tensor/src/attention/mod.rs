@@ -209,8 +209,8 @@ pub fn attention_naive_forward(
 /// The gradient of `attention_forward`:
 /// dV = P'ᵀ·dO, dP = keep∘(dO·Vᵀ), dS = P∘(dP − D) with D = Σ dO∘O, dQ = scale·dS·K, dK = scale·dSᵀ·Q, P' = keep∘P.
 ///
-/// Shapes: dqkv and qkv (R, 3C), dout and out (R, C), lse (R, NH), out and lse as the forward wrote them. Dropout is drawn
-/// again. Writes dqkv by `acc`.
+/// Shapes: dqkv and qkv (R, 3C), dout and out (R, C), lse (R, NH), out and lse as the forward wrote them. Dropout is
+/// drawn again. Writes dqkv by `acc`.
 /// Cost: 2.5 times the forward's flops and one exp2 a visible pair; scratch of a thread about 6·HS·T floats.
 /// Numerics: P again as exp2(s − lse); dQ is one chain over keys, dK and dV one over queries, in order.
 /// Threads: by (sequence, head); bitwise the same for any thread count.

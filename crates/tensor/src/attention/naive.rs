@@ -1,5 +1,5 @@
-//! Attention as the equations read: T × T matrices in memory, plain loops over rows. The same order of arithmetic as the
-//! fused kernels, and so the same bits.
+//! Attention as the equations read: T × T matrices in memory, plain loops over rows. The same order of arithmetic as
+//! the fused kernels, and so the same bits.
 
 use super::backward::{Dots, Gradients, Rows, gradient};
 use super::dropout::Keep;

@@ -10,12 +10,12 @@
 //!          dK += dSᵀ·Q    keys      queries     channels      by step
 //! ```
 //!
-//! A tile is MR rows × NV vectors of 16 lanes in registers: C[r, 16·v + l] = Σ over steps of A[r, step]·B[step, 16·v + l],
-//! one chain of multiply-adds in the order of the steps, whatever MR and NV are. A always has rows of 64 floats: with
-//! constant strides a broadcast's address is a displacement, where six rows of a variable stride would cost six
+//! A tile is MR rows × NV vectors of 16 lanes in registers: C[r, 16·v + l] = Σ over steps of A[r, step]·B[step, 16·v +
+//! l], one chain of multiply-adds in the order of the steps, whatever MR and NV are. A always has rows of 64 floats:
+//! with constant strides a broadcast's address is a displacement, where six rows of a variable stride would cost six
 //! additions that wait for each other.
 
-use crate::matmul::microkernel::{UNROLL, step};
+use crate::matmul::microkernel::{Strided, UNROLL, chain};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
 /// Rows of a block of queries: eight tiles of 6 rows.
@@ -260,24 +260,10 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const
     }
     // SAFETY: from..all_from are steps of this tile.
     unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.from..steps.all_from, &mut acc) };
-    let (mut a, mut b) = (t.a.wrapping_add(steps.all_from * KS), t.b.wrapping_add(steps.all_from * t.b_ks));
-    let all = steps.all_to - steps.all_from;
-    // SAFETY: steps of this tile: MR elements of A and NV vectors of B are readable. The pointers that are advanced
-    // past the last step are not read.
-    unsafe {
-        for _ in 0..all / UNROLL {
-            for u in 0..UNROLL {
-                step::<S, MR, NV>(s, a.add(u * KS), RS, b.add(u * t.b_ks), t.b_vs, &mut acc);
-            }
-            a = a.wrapping_add(UNROLL * KS);
-            b = b.wrapping_add(UNROLL * t.b_ks);
-        }
-        for _ in 0..all % UNROLL {
-            step::<S, MR, NV>(s, a, RS, b, t.b_vs, &mut acc);
-            a = a.wrapping_add(KS);
-            b = b.wrapping_add(t.b_ks);
-        }
-    }
+    let a = Strided { at: t.a.wrapping_add(steps.all_from * KS), apart: RS, step: KS };
+    let b = Strided { at: t.b.wrapping_add(steps.all_from * t.b_ks), apart: t.b_vs, step: t.b_ks };
+    // SAFETY: all_from..all_to are steps of this tile.
+    unsafe { chain::<S, MR, NV>(s, a, b, steps.all_to - steps.all_from, UNROLL, &mut acc) };
     // SAFETY: all_to..to are steps of this tile.
     unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.all_to..steps.to, &mut acc) };
     for r in 0..MR {

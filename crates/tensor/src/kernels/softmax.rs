@@ -17,8 +17,8 @@ use crate::simd::{Kernel, LANES, Simd, dispatch_on, math};
 /// Shapes: inp, out (R, N) row-major. Units: logits in nats to probabilities.
 /// Saves: nothing; the backward reads `out`.
 /// Cost: 3 passes, about 4 flops and 1 exp an element; no scratch.
-/// Numerics: within (N/16 + 12 + max |x − m|)·2⁻²⁴·out of `reference`, or 2⁻¹²⁶ (test); NaN in a row makes all of it NaN, a row
-/// of −∞ gives zeros.
+/// Numerics: within (N/16 + 12 + max |x − m|)·2⁻²⁴·out of `reference`, or 2⁻¹²⁶ (test); NaN in a row makes all of it
+/// NaN, a row of −∞ gives zeros.
 /// Threads: rows in parallel; bitwise the same for any thread count.
 /// Source: arXiv:2001.04438.
 /// # Errors
@@ -158,7 +158,8 @@ mod tests {
             on_every_ctx(|ctx| {
                 let mut out = vec![f32::NAN; len];
                 softmax_forward(ctx, &mut out, &x, n).unwrap();
-                // The exponential (2), the difference before it (|x − m| < 40 ulps of 2⁻²⁴ each), the sum, the quotient.
+                // The exponential (2), the difference before it (|x − m| < 40 ulps of 2⁻²⁴ each), the sum, the
+                // quotient.
                 assert_close("softmax", &out, &y, gamma(n / 16 + 12 + 40), f32::MIN_POSITIVE as f64);
                 vec![out]
             });

@@ -15,11 +15,9 @@
 use super::params::{PANEL, SMALL_M};
 use crate::simd::{Isa, Kernel, Simd, dispatch_on};
 
-/// The operands of a tile, or of a column of tiles. Lengths and strides are counted in floats.
+/// The operands of a tile, or of the first of a column of tiles. Lengths and strides are counted in floats.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Tile {
-    /// Tiles in the column; A's panels of further tiles follow the first one's, and so do A's and C's rows.
-    pub count: usize,
+pub(super) struct Tile {
     /// Steps of k.
     pub kc: usize,
     /// Element (i, k) of A stands at `a + i·a_rs + k`, in panels at `a + k·MR + i`.
@@ -74,23 +72,9 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
     }
     // Where B's rows lie apart, the compiler would load those of four steps first and have no register left for them.
     let unroll = if PACKING == Packing::Neither as u8 { 1 } else { UNROLL };
-    let (mut a, mut b) = (t.a, t.b);
-    // SAFETY: k < kc, so these 16 floats of each panel and this column of A are readable; after the last step the
-    // pointers are advanced with wrapping_add and not read.
-    unsafe {
-        for _ in 0..t.kc / unroll {
-            for u in 0..unroll {
-                step::<S, MR, NV>(s, a.add(u * a_ks), a_rs, b.add(u * b_ks), t.b_panel, &mut acc);
-            }
-            a = a.wrapping_add(unroll * a_ks);
-            b = b.wrapping_add(unroll * b_ks);
-        }
-        for _ in 0..t.kc % unroll {
-            step::<S, MR, NV>(s, a, a_rs, b, t.b_panel, &mut acc);
-            a = a.wrapping_add(a_ks);
-            b = b.wrapping_add(b_ks);
-        }
-    }
+    let (a, b) = (Strided { at: t.a, apart: a_rs, step: a_ks }, Strided { at: t.b, apart: t.b_panel, step: b_ks });
+    // SAFETY: for k < kc a column of A and 16 floats of each panel are readable.
+    unsafe { chain::<S, MR, NV>(s, a, b, t.kc, unroll, &mut acc) };
     for i in 0..MR {
         for v in 0..NV {
             // SAFETY: row i of C is writable for `cols` floats: 16 a vector, `tail` in the last.
@@ -110,26 +94,64 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
 /// instructions for two pointers, the counter and the branch, once a step, would be a sixth of what a core decodes.
 pub(crate) const UNROLL: usize = 4;
 
-/// acc[i][v] ← fma(a[i·a_rs], b[v·b_panel ..], acc[i][v]).
+/// Where an operand of a tile stands: the element of row i of A, or vector v of B, of step k at `at + i·apart +
+/// k·step`.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided {
+    pub at: *const f32,
+    pub apart: usize,
+    pub step: usize,
+}
+
+/// For k = 0, 1, … steps − 1: acc[i][v] ← fma(a[i, k], b[k, 16·v ..], acc[i][v]), `unroll` steps at a time.
+/// # Safety
+/// MR elements of A and NV vectors of B are readable in each of the steps.
+#[inline(always)]
+pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    mut a: Strided,
+    mut b: Strided,
+    steps: usize,
+    unroll: usize,
+    acc: &mut [[S::V; NV]; MR],
+) {
+    // SAFETY: these are steps of the caller's; pointers past the last one are made with wrapping_add and not read.
+    unsafe {
+        for _ in 0..steps / unroll {
+            for u in 0..unroll {
+                step::<S, MR, NV>(s, a.at.add(u * a.step), a.apart, b.at.add(u * b.step), b.apart, acc);
+            }
+            a.at = a.at.wrapping_add(unroll * a.step);
+            b.at = b.at.wrapping_add(unroll * b.step);
+        }
+        for _ in 0..steps % unroll {
+            step::<S, MR, NV>(s, a.at, a.apart, b.at, b.apart, acc);
+            a.at = a.at.wrapping_add(a.step);
+            b.at = b.at.wrapping_add(b.step);
+        }
+    }
+}
+
+/// acc[i][v] ← fma(a[i·a_apart], b[v·b_apart ..], acc[i][v]).
 /// # Safety
 /// MR elements of A and NV vectors of B are readable.
 #[inline(always)]
-pub(crate) unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     a: *const f32,
-    a_rs: usize,
+    a_apart: usize,
     b: *const f32,
-    b_panel: usize,
+    b_apart: usize,
     acc: &mut [[S::V; NV]; MR],
 ) {
     // SAFETY: the caller's word.
     unsafe {
         let mut bv = [s.zero(); NV];
         for v in 0..NV {
-            bv[v] = s.load_ptr(b.add(v * b_panel));
+            bv[v] = s.load_ptr(b.add(v * b_apart));
         }
         for i in 0..MR {
-            let x = s.splat(*a.add(i * a_rs));
+            let x = s.splat(*a.add(i * a_apart));
             for v in 0..NV {
                 acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
             }
@@ -149,19 +171,23 @@ pub(crate) enum Packing {
     Neither,
 }
 
-/// A column of tiles as a kernel of its own, so that a tile costs no call: one compiled function for each MR, NV, packing and ISA.
-struct MatmulTile<'a, const MR: usize, const NV: usize, const PACKING: u8>(&'a Tile);
+/// A column of tiles as a kernel of its own, so that a tile costs no call: one compiled function for each MR, NV,
+/// packing and ISA. A's panels of further tiles follow the first one's, and so do A's and C's rows.
+struct MatmulTiles<'a, const MR: usize, const NV: usize, const PACKING: u8> {
+    first: &'a Tile,
+    count: usize,
+}
 
-impl<const MR: usize, const NV: usize, const PACKING: u8> Kernel for MatmulTile<'_, MR, NV, PACKING> {
+impl<const MR: usize, const NV: usize, const PACKING: u8> Kernel for MatmulTiles<'_, MR, NV, PACKING> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         // Tiles that would not fit the register file are never asked for, nor tall ones in place: do not compile them.
         let in_place = PACKING == Packing::Neither as u8;
         if MR <= S::MR && !(in_place && MR > SMALL_M) && (NV <= S::NV || MR * NV < S::MR * S::NV) {
-            let mut t = *self.0;
+            let mut t = *self.first;
             let a_step = MR * if PACKING == Packing::Both as u8 { t.kc } else { t.a_rs };
-            for _ in 0..t.count {
+            for _ in 0..self.count {
                 // SAFETY: `run_tiles`' caller vouched for every tile.
                 unsafe { tile::<S, MR, NV, PACKING>(s, &t) }
                 (t.a, t.c) = (t.a.wrapping_add(a_step), t.c.wrapping_add(MR * t.ldc));
@@ -209,12 +235,12 @@ impl TileShape {
     }
 }
 
-/// Runs a column of tiles of `mr` rows and `nv` vectors (1, 2 or 4) on `isa`.
+/// Runs a column of `count` tiles of `mr` rows and `nv` vectors (1, 2 or 4) on `isa`.
 ///
 /// # Safety
-/// As `tile`, for each of `t.count` tiles.
+/// As `tile`, for each of them.
 #[inline]
-pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing, t: &Tile) {
+pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing, first: &Tile, count: usize) {
     const BOTH: u8 = Packing::Both as u8;
     const ONLY_B: u8 = Packing::OnlyB as u8;
     const NEITHER: u8 = Packing::Neither as u8;
@@ -222,15 +248,15 @@ pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing,
         ($($mr:literal)*) => {
             match (nv, packing, mr) {
                 $(
-                    (1, Packing::Both, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, BOTH>(t)),
-                    (2, Packing::Both, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, BOTH>(t)),
-                    (4, Packing::Both, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, BOTH>(t)),
-                    (1, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, ONLY_B>(t)),
-                    (2, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, ONLY_B>(t)),
-                    (4, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, ONLY_B>(t)),
-                    (1, Packing::Neither, $mr) => dispatch_on(isa, MatmulTile::<$mr, 1, NEITHER>(t)),
-                    (2, Packing::Neither, $mr) => dispatch_on(isa, MatmulTile::<$mr, 2, NEITHER>(t)),
-                    (4, Packing::Neither, $mr) => dispatch_on(isa, MatmulTile::<$mr, 4, NEITHER>(t)),
+                    (1, Packing::Both, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, BOTH> { first, count }),
+                    (2, Packing::Both, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, BOTH> { first, count }),
+                    (4, Packing::Both, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, BOTH> { first, count }),
+                    (1, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, ONLY_B> { first, count }),
+                    (2, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, ONLY_B> { first, count }),
+                    (4, Packing::OnlyB, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, ONLY_B> { first, count }),
+                    (1, Packing::Neither, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, NEITHER> { first, count }),
+                    (2, Packing::Neither, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, NEITHER> { first, count }),
+                    (4, Packing::Neither, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, NEITHER> { first, count }),
                 )*
                 _ => unreachable!("no tile of {mr} rows and {nv} vectors"),
             }

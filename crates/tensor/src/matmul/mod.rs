@@ -16,8 +16,8 @@
 //!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
-//! Up to 8 contiguous rows (generation) A is read in place, and B too when it is packed or its rows are contiguous. Rows of A
-//! are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
+//! Up to 8 contiguous rows (generation) A is read in place, and B too when it is packed or its rows are contiguous.
+//! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
 //! 34(3), 2008, with one change: a strip of B is used for MC rows and then done with, so it is packed when its
@@ -237,7 +237,7 @@ impl Product<'_> {
                 let (b, b_ks, b_panel) = self.panels(&source, k0, kc, j0 + j, cols, &mut scratch);
                 let c = self.c.wrapping_add(i0 * self.ldc + j0 + j);
                 let load_c = self.load_c || pc > 0;
-                let strip = Tile { count: 0, kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
+                let strip = Tile { kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
                 let packing = match (&self.a_packed, b_ks) {
                     (Some(_), _) => Packing::Both,
                     (None, PANEL) => Packing::OnlyB,
@@ -267,10 +267,10 @@ impl Product<'_> {
             for (row, mr, count) in tiles.columns() {
                 // LOOP 4: tiles of mr rows, inside `run_tiles`.
                 let a = strip.a.wrapping_add(row * if packing == Packing::Both { strip.kc } else { strip.a_rs });
-                let tile = Tile { count, a, b, c: c.wrapping_add(row * strip.ldc), cols, ..*strip };
+                let tile = Tile { a, b, c: c.wrapping_add(row * strip.ldc), cols, ..*strip };
                 // SAFETY: A's panels of these rows stand at row·kc, or the rows are in place; B's nv panels hold
                 // kc × 16 floats each; C's rows and columns are those of this task alone.
-                unsafe { run_tiles(self.ctx.isa(), mr, nv, packing, &tile) };
+                unsafe { run_tiles(self.ctx.isa(), mr, nv, packing, &tile, count) };
             }
             done(c, first, cols);
             first += cols;

@@ -29,7 +29,8 @@ pub(super) const KC_WIDE: usize = 256;
 /// Most rows of C in a task.
 pub(super) const MC: usize = 264;
 
-/// Rows up to which A, if they are contiguous, is read in place and a whole row of B's panels is streamed once: generation.
+/// Rows up to which A, if they are contiguous, is read in place and a whole row of B's panels is streamed once:
+/// generation.
 pub(super) const SMALL_M: usize = 8;
 
 /// Columns of C up to which packing A costs more than it saves on a tile of 6 rows: 5% at 128, nothing at 384.

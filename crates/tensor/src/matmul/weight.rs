@@ -11,8 +11,8 @@ use crate::simd::dispatch_on;
 /// A (K, N) matrix in panels of 16 columns, [N/16][K][16], the last one padded with zeros: what every
 /// instruction set reads, so a packed weight belongs to no machine.
 ///
-/// A tied embedding table (V, C) packed as its transpose, `Weight::pack(ctx, wte.t())`, multiplies as the head and serves
-/// rows of the table as `copy_col`.
+/// A tied embedding table (V, C) packed as its transpose, `Weight::pack(ctx, wte.t())`, multiplies as the head and
+/// serves rows of the table as `copy_col`.
 #[derive(Clone)]
 pub struct Weight {
     /// A row of a panel each.

@@ -23,8 +23,8 @@ pub fn current_threads() -> usize {
 /// Runs `work` with the threads of the current pool awake from its first parallel call to its last.
 ///
 /// For whatever makes many parallel calls in a row: a training step, a prefill. Idle threads spin meanwhile and take
-/// no other work of the pool: `work` must not wait for any (rayon's `broadcast`, `scope` with `spawn`). And it ends only
-/// when every thread of the pool has come free: its caller holds no lock that another job of the pool waits for.
+/// no other work of the pool: `work` must not wait for any (rayon's `broadcast`, `scope` with `spawn`). And it ends
+/// only when every thread of the pool has come free: its caller holds no lock that another job of the pool waits for.
 /// Inside another `enter`, in a block of a parallel call or with one thread, it is a plain call.
 pub fn enter<R: Send>(ctx: &Ctx, work: impl FnOnce() -> R + Send) -> R {
     #[cfg(feature = "threads")]

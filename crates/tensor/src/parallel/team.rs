@@ -2,8 +2,8 @@
 //!
 //! A training step of a small model has some hundred parallel calls of 50 µs to 500 µs each. Handing them out one by
 //! one through a pool's deques lets threads fall asleep between two calls, and waking one takes as long as a call. Here
-//! every thread of the pool stays in one broadcast for the whole step: the leader runs the step, and wherever it comes to
-//! a parallel call it opens a job, of which all threads take blocks by a counter.
+//! every thread of the pool stays in one broadcast for the whole step: the leader runs the step, and wherever it comes
+//! to a parallel call it opens a job, of which all threads take blocks by a counter.
 //!
 //! ```text
 //! leader   … serial … | open job, epoch odd | blocks … | close, epoch even | wait until active = 0 | … serial …
@@ -45,16 +45,41 @@ struct Team {
 /// The epoch of a team that has come to its end.
 const ENDED: usize = usize::MAX;
 
+/// What a thread is to a team.
+#[derive(Clone, Copy)]
+enum Role {
+    Outside,
+    /// It leads this one, and has no job open.
+    Leads(*const Team),
+    /// It helps one, or runs a block of the job that it opened.
+    Busy,
+}
+
 thread_local! {
-    /// The team that this thread leads, and whose job it has not opened.
-    static LEADS: Cell<*const Team> = const { Cell::new(ptr::null()) };
-    /// Whether this thread leads or helps a team.
-    static IN_TEAM: Cell<bool> = const { Cell::new(false) };
+    static ROLE: Cell<Role> = const { Cell::new(Role::Outside) };
+}
+
+/// Gives this thread a role until dropped. Roles nest: while a thread waits in rayon it may be given another team's
+/// broadcast.
+struct As {
+    before: Role,
+}
+
+impl As {
+    fn role(role: Role) -> Self {
+        As { before: ROLE.replace(role) }
+    }
+}
+
+impl Drop for As {
+    fn drop(&mut self) {
+        ROLE.set(self.before);
+    }
 }
 
 /// Runs `work` with every thread of the current pool awake and at its service.
 pub(super) fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    if IN_TEAM.get() || rayon::current_num_threads() == 1 {
+    if !matches!(ROLE.get(), Role::Outside) || rayon::current_num_threads() == 1 {
         return work();
     }
     let team = Team {
@@ -72,14 +97,14 @@ pub(super) fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
         let work = work.lock().ok().and_then(|mut work| work.take());
         match work {
             Some(work) => {
-                let _end = Lead::of(&team);
+                let _end = Lead { team: &team, _role: As::role(Role::Leads(&team)) };
                 let value = work();
                 if let Ok(mut slot) = result.lock() {
                     *slot = Some(value);
                 }
             }
             None => {
-                let _member = Member::of_a_team();
+                let _role = As::role(Role::Busy);
                 team.help();
             }
         }
@@ -90,8 +115,9 @@ pub(super) fn enter<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 
 /// Runs `f(0)`, …, `f(blocks − 1)` on the team that this thread leads; false, and nothing done, if it leads none.
 pub(super) fn run<F: Fn(usize) + Sync>(blocks: usize, f: &F) -> bool {
-    // SAFETY: a thread's LEADS is not null only while `enter`'s team lives.
-    let Some(team) = (unsafe { LEADS.get().as_ref() }) else { return false };
+    let Role::Leads(team) = ROLE.get() else { return false };
+    // SAFETY: a thread leads a team only while `enter`'s lives.
+    let team = unsafe { &*team };
     /// # Safety
     /// `data` is a live `&F`.
     unsafe fn call<F: Fn(usize)>(data: *const (), i: usize) {
@@ -109,51 +135,27 @@ pub(super) fn run<F: Fn(usize) + Sync>(blocks: usize, f: &F) -> bool {
     true
 }
 
-/// Marks this thread as one of a team until dropped.
-struct Member {
-    before: bool,
-}
-
-impl Member {
-    fn of_a_team() -> Self {
-        Member { before: IN_TEAM.replace(true) }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        IN_TEAM.set(self.before);
-    }
-}
-
 /// Leads a team until dropped, and sends the helpers home then.
 struct Lead<'a> {
     team: &'a Team,
-    /// Whom this thread leads otherwise: while it waits in rayon it may have been given another team's broadcast.
-    before: *const Team,
-    _member: Member,
-}
-
-impl<'a> Lead<'a> {
-    fn of(team: &'a Team) -> Self {
-        Lead { team, before: LEADS.replace(team), _member: Member::of_a_team() }
-    }
+    _role: As,
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        LEADS.set(self.before);
         self.team.epoch.store(ENDED, Ordering::Release);
     }
 }
 
 /// An open job; closed when dropped, also by a panic. Meanwhile its thread leads nobody: a parallel call inside a
 /// block, though none is made, would be a job inside a job.
-struct Open<'a>(&'a Team);
+struct Open<'a> {
+    team: &'a Team,
+    _role: As,
+}
 
 impl<'a> Open<'a> {
     fn job(team: &'a Team, data: *const (), call: Call, blocks: usize) -> Self {
-        LEADS.set(ptr::null());
         // Where both the leader's block and a helper's had panicked, the helper's is left over.
         drop(team.panicked());
         // No helper reads these now: the last job was closed and left by all.
@@ -162,20 +164,18 @@ impl<'a> Open<'a> {
         team.blocks.store(blocks, Ordering::Relaxed);
         team.next.store(0, Ordering::Relaxed);
         team.epoch.fetch_add(1, Ordering::SeqCst);
-        Open(team)
+        Open { team, _role: As::role(Role::Busy) }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        let team = self.0;
         // Sequentially consistent with `help`: either the helper sees that the job is closed, or it is waited for here.
-        team.epoch.fetch_add(1, Ordering::SeqCst);
+        self.team.epoch.fetch_add(1, Ordering::SeqCst);
         let mut wait = Wait::default();
-        while team.active.load(Ordering::SeqCst) != 0 {
+        while self.team.active.load(Ordering::SeqCst) != 0 {
             wait.again();
         }
-        LEADS.set(team);
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! `cargo bench --bench table -- [--json] [--threads 2] [--isa avx2] [--only matmul,attention,rowwise] [--seconds 1]`
 
-use longhand_benches::cases::{self, Case};
-use longhand_benches::peak::{Streams, is_trusted, ports_times_latency};
-use longhand_benches::pool;
-use longhand_benches::sampling::{Sample, sample};
+use longhand_measure::cases::{self, Case};
+use longhand_measure::peak::{Streams, is_trusted, ports_times_latency};
+use longhand_measure::pool;
+use longhand_measure::sampling::{Sample, sample};
 use longhand_tensor::{Ctx, Isa};
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Criterion over the cases of the table: every ISA of this machine, 1 and 2 threads.
 
 use criterion::{Criterion, Throughput};
-use longhand_benches::{cases, peak, pool};
+use longhand_measure::{cases, peak, pool};
 use longhand_tensor::{Ctx, Isa};
 use std::time::Duration;
 

@@ -19,10 +19,9 @@ pub fn run(prefixes: &[&str]) {
     for case in cases::named(prefixes) {
         let mut group = criterion.benchmark_group(case.name.as_str());
         group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300));
-        group.throughput(if case.flops > 0.0 {
-            Throughput::Elements(case.flops as u64)
-        } else {
-            Throughput::Bytes(case.bytes as u64)
+        group.throughput(match case.quoted {
+            cases::Quoted::Flops => Throughput::Elements(case.flops as u64),
+            cases::Quoted::Bytes => Throughput::Bytes(case.bytes as u64),
         });
         for isa in Isa::available() {
             for threads in [1, 2] {

@@ -27,6 +27,21 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Check every gradient: differences against the reference, the reference against kernels and whole models.
     Gradcheck(GradcheckArgs),
+    /// Measure what this CPU can do, and how near to it each kernel comes.
+    Roofline(RooflineArgs),
+    /// Measure how fast this machine trains.
+    Bench {
+        /// What is measured.
+        #[command(subcommand)]
+        what: BenchCommand,
+    },
+}
+
+/// What `longhand bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// The training step of a preset, on random tokens.
+    Train(BenchTrainArgs),
 }
 
 /// `longhand train`: what is not given has a default that depends on the data, see `commands/train/defaults.rs`.
@@ -238,6 +253,55 @@ pub struct GradcheckArgs {
     pub isa: Option<String>,
 }
 
+/// `longhand roofline`.
+#[derive(Clone, Debug, Args)]
+pub struct RooflineArgs {
+    /// Kernels whose names begin with one of these: matmul, attention, rowwise, adamw, … [default: all].
+    #[arg(long, value_name = "NAME,…")]
+    pub only: Option<String>,
+    /// The instruction set of the kernels: scalar, portable, avx2, avx512 [default: the best].
+    #[arg(long, value_name = "NAME")]
+    pub isa: Option<String>,
+    /// Threads [default: the cores granted to this process].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Seconds for a kernel; 5 repetitions are run in any case.
+    #[arg(long, value_name = "S", default_value_t = 0.4)]
+    pub seconds: f64,
+    /// One JSON line a kernel.
+    #[arg(long)]
+    pub json: bool,
+    /// Write the picture there.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Fail where a kernel does not reach its limit in FILE: TOML, tables [of_peak] and [of_bound], kernel = share.
+    #[arg(long, value_name = "FILE")]
+    pub assert: Option<PathBuf>,
+}
+
+/// `longhand bench train`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchTrainArgs {
+    /// The model: gpt2, gpt1, gpt2-medium, mini, …
+    #[arg(long, value_name = "NAME", default_value = "gpt2")]
+    pub preset: String,
+    /// Sequences of a step.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub batch_size: usize,
+    /// Tokens of a sequence.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub block_size: usize,
+    /// Steps that count; two more come first.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub steps: usize,
+    /// Threads [default: the cores granted to this process].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// One JSON line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How files come into memory, by `--no-mmap`.
 pub fn access(no_mmap: bool) -> Access {
     if no_mmap { Access::Read } else { Access::Map }
@@ -261,7 +325,9 @@ fn command() -> clap::Command {
         if long.contains('-') { arg.alias(long.replace('-', "_")) } else { arg }
     };
     // A flag that stands twice has its last value, as in llama.cpp and nanoGPT.
-    Cli::command().mut_subcommands(|sub| sub.args_override_self(true).mut_args(adapted))
+    Cli::command().mut_subcommands(|sub| {
+        sub.args_override_self(true).mut_args(adapted).mut_subcommands(|sub| sub.mut_args(adapted))
+    })
 }
 
 /// Reads a command line, the program's name first.

@@ -141,6 +141,13 @@ pub fn available_memory() -> Option<u64> {
     [free, Cgroup::detect().memory_left].into_iter().flatten().min()
 }
 
+/// The most bytes of memory that this process has had so far; `None` where the system does not say.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// A number of bytes for people.
 pub fn human_bytes(n: u64) -> String {
     let (mut size, mut unit) = (n as f64, "bytes");

@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod failure;
+mod limits;
 mod machine;
 mod plot;
 mod pool;
@@ -30,6 +31,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => commands::generate::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Gradcheck(args) => commands::gradcheck::run(&args),
+        Command::Roofline(args) => commands::roofline::run(&args),
+        Command::Bench { what } => commands::bench::run(&what),
     };
     match done {
         Ok(status) => ExitCode::from(status),

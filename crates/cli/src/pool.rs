@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::machine::Cpu;
 use crate::progress::note;
-use longhand_tensor::Ctx;
+use longhand_tensor::{Ctx, Isa};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// More threads than this are a mistake on any machine.
@@ -40,4 +40,16 @@ impl Workers {
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.pool.install(work)
     }
+}
+
+/// The instruction set of an `--isa`.
+///
+/// # Errors
+/// One that this CPU does not have.
+pub fn isa_named(name: &str) -> Result<Isa, Failure> {
+    let all = Isa::available();
+    all.iter().find(|isa| isa.name() == name).copied().ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|isa| isa.name()).collect();
+        Failure::usage(format!("isa = {name}: must be one that this CPU has: {}", names.join(", ")))
+    })
 }

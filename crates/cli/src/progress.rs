@@ -1,4 +1,4 @@
-//! What is shown while a model trains: a bar on a terminal, regular lines elsewhere.
+//! What is shown while something long runs: a bar on a terminal, regular lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
@@ -30,14 +30,10 @@ pub struct Progress {
 impl Progress {
     /// A bar if standard error is a terminal. `done` steps are behind already.
     pub fn new(total: u64, done: u64) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-            if let Ok(style) = ProgressStyle::with_template("{bar:28} {pos}/{len}  {msg}") {
-                bar.set_style(style.progress_chars("━╸─"));
-            }
+        let bar = terminal_bar(total);
+        if let Some(bar) = &bar {
             bar.set_position(done);
-            bar
-        });
+        }
         Progress { bar, total, began: (Instant::now(), done), tokens: 0, paused: 0.0 }
     }
 
@@ -101,6 +97,43 @@ impl Progress {
     /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar, if standard error is a terminal.
+fn terminal_bar(total: u64) -> Option<ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+        if let Ok(style) = ProgressStyle::with_template("{bar:28} {pos}/{len}  {msg}") {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        bar
+    })
+}
+
+/// A bar over things that are counted and named, on a terminal alone.
+pub struct Counter(Option<ProgressBar>);
+
+impl Counter {
+    /// A bar for `total` of them.
+    pub fn new(total: u64) -> Counter {
+        Counter(terminal_bar(total))
+    }
+
+    /// The next one begins.
+    pub fn next(&self, name: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(name.to_string());
+            bar.inc(1);
+            bar.tick();
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }
     }

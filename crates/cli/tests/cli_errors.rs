@@ -69,6 +69,38 @@ fn wrong_command_lines() {
 }
 
 #[test]
+fn measurements_of_what_is_not_there() {
+    let f = Folder::new("measurements");
+    let (usage, wrong) = (|words: &str| f.run(words).refused(2), |words: &str| f.run(words).refused(1));
+    assert!(usage("roofline --only matmull").starts_with("only = matmull: must begin a kernel's name"));
+    assert!(usage("roofline --isa avx3").starts_with("isa = avx3: must be one that this CPU has: scalar, portable"));
+    assert_eq!(usage("roofline --seconds -1"), "seconds = -1: must be 0 or more");
+    assert_eq!(wrong("roofline --svg no/x.svg"), "no/x.svg: No such file or directory (os error 2)");
+    f.write("limits.toml", "[of_peak]\n\"matmul/1024x1024x1024\" = 60\n");
+    let limit = "limits.toml: of_peak.\"matmul/1024x1024x1024\" = 60: must be a share above 0 and at most 1";
+    assert_eq!(wrong("roofline --assert limits.toml"), limit);
+    assert!(wrong("roofline --assert limits.toml --only adamw").ends_with("--json prints their names"));
+    assert_eq!(usage("bench train --steps 0"), "steps = 0: must be 1 or more");
+    assert!(wrong("bench train --preset gpt5").starts_with("preset = gpt5: must be one of nano, tiny"));
+    assert_eq!(
+        wrong("bench train --block-size 2000"),
+        "block_size = 2000: must be from 1 to 1024, the context of gpt2"
+    );
+    assert!(wrong("bench train --preset gpt3-175b").starts_with("training 174591 million parameters on 4 rows"));
+}
+
+#[test]
+fn a_measurement_is_printed_line_by_line() {
+    let f = Folder::new("measured");
+    let done = f.run("roofline --only rowwise/gelu_forward/256 --seconds 0 --json --threads 1 --svg roof.svg").good();
+    let names = ["peak/scalar", "bandwidth/DRAM", "rowwise/gelu_forward/256x768"];
+    assert!(names.iter().all(|name| done.contains(&format!("\"name\":\"{name}\""))), "{done}");
+    assert!(fs::read_to_string(f.path().join("roof.svg")).unwrap().contains("row kernels"));
+    let done = f.run("bench train --preset nano --batch-size 2 --block-size 8 --steps 1 --json").good();
+    assert!(done.contains("\"name\":\"train_step/b2t8/f32\"") && done.contains("\"tok_s\":"), "{done}");
+}
+
+#[test]
 fn more_than_the_memory_is_refused_before_starting() {
     let f = Folder::new("memory");
     f.text();

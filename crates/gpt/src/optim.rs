@@ -58,6 +58,22 @@ pub struct OptimOptions {
 }
 
 impl OptimOptions {
+    /// One rate for ever, no warm-up; nanoGPT's decay (0.1), β (0.9, 0.95) and clipping (1).
+    pub fn constant(learning_rate: f32) -> Self {
+        OptimOptions {
+            learning_rate,
+            min_lr: learning_rate,
+            warmup_iters: 0,
+            lr_decay_iters: 1,
+            schedule: Schedule::Constant,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.95,
+            eps: 1e-8,
+            grad_clip: 1.0,
+        }
+    }
+
     /// Checks every value's range.
     /// # Errors
     /// The first field that is out of range.

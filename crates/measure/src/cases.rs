@@ -5,20 +5,18 @@
 //! matmul_packed/MxNxK                 2·M·N·K                  the same with W packed before
 //! attention_forward/bBhNHtTdHS        2·B·NH·T²·HS             causal: the useful half of 4·B·NH·T²·HS
 //! attention_forward_backward/…        3.5 times that           forward, and 2.5 times it backward
-//! rowwise/OP/RxC                      —                        bytes: each tensor once
+//! rowwise/OP/RxC                      see `rowwise`            an exponential counts as `EXP`
 //! linear_cross_entropy/RxVxC          6·R·V·C                  logits and both gradients
-//! adamw/N                             —                        28·N bytes: 4 streams read, 3 written
-//! train_step/bBtT/f32                 6·parameters·B·T         GPT-2 124M
+//! adamw/N                             14·N                     28·N bytes: 4 streams read, 3 written
+//! train_step/bBtT/f32                 `TrainStep::flops`       GPT-2 124M
 //! ```
 //!
-//! Names of matmul, causal attention and the training step are those of the PyTorch scripts that they are paired
-//! with.
+//! Bytes: each tensor once. Names of matmul, causal attention and the training step are those of the PyTorch scripts
+//! that they are paired with.
 
-use longhand_gpt::config::Config;
-use longhand_gpt::data::Batch;
+use crate::streams::Traffic;
+use crate::train_step::TrainStep;
 use longhand_gpt::model::Gpt;
-use longhand_gpt::optim::{OptimOptions, Schedule};
-use longhand_gpt::train::Trainer;
 use longhand_tensor::attention::{self, Attention, Mask, Seq};
 use longhand_tensor::kernels::{self, AdamW, GeluKind, LinearCrossEntropyGrads};
 use longhand_tensor::matmul::{Epilogue, Weight, matmul};
@@ -32,18 +30,37 @@ pub type Run = Box<dyn FnMut(&Ctx) + Send>;
 pub struct Case {
     /// `matmul/1024x1024x1024`.
     pub name: String,
-    /// Floating-point operations of a run; 0 where bytes are the measure.
+    /// Floating-point operations of a run, the useful ones.
     pub flops: f64,
-    /// Bytes that a run has to move; 0 where flops are the measure.
+    /// Bytes that a run has to move: each tensor once.
     pub bytes: f64,
+    /// The stream that moves bytes as this case does.
+    pub traffic: Traffic,
+    /// Whether its rate is quoted in flops or in bytes a second.
+    pub quoted: Quoted,
     /// Allocates the tensors and returns what runs the case.
     pub build: Box<dyn Fn() -> Run + Send + Sync>,
 }
 
+/// What a rate is quoted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoted {
+    /// GFLOP/s, a share of the peak.
+    Flops,
+    /// GB/s, a share of a stream.
+    Bytes,
+}
+
 impl Case {
-    fn new(name: String, flops: f64, bytes: f64, build: impl Fn() -> Run + Send + Sync + 'static) -> Self {
-        Case { name, flops, bytes, build: Box::new(build) }
+    /// A case whose measure is flops; what it moves are mostly reads.
+    fn computes(name: String, flops: f64, bytes: f64, build: impl Fn() -> Run + Send + Sync + 'static) -> Self {
+        Case { name, flops, bytes, traffic: Traffic::Read, quoted: Quoted::Flops, build: Box::new(build) }
     }
+}
+
+/// Floats as bytes.
+fn f32s(n: usize) -> f64 {
+    4.0 * n as f64
 }
 
 const MATMUL: [[usize; 3]; 11] = [
@@ -65,6 +82,9 @@ const ATTENTION: [[usize; 4]; 6] =
 
 /// Rows and columns of the row kernels: B·T = 256 tokens of GPT-2 124M, and enough to leave the caches.
 const ROWS: [[usize; 2]; 2] = [[256, 768], [4096, 768]];
+
+/// Flops of an exponential: 4 to reduce its argument, 6 multiply-adds of the polynomial, 2 to scale.
+const EXP: f64 = 18.0;
 
 /// Every case, the training step last.
 pub fn all() -> Vec<Case> {
@@ -103,7 +123,8 @@ fn numbers(n: usize) -> Vec<f32> {
     (0..n as u64).map(|i| rng.uniform(i) * 2.0 - 1.0).collect()
 }
 
-fn ids(n: usize, below: usize) -> Vec<u32> {
+/// Token ids below `below`, the same every time.
+pub(crate) fn ids(n: usize, below: usize) -> Vec<u32> {
     let rng = Philox::new(2, Site::new(0, SiteKind::Shuffle), 0);
     (0..n as u64).map(|i| rng.below(i, below as u32)).collect()
 }
@@ -111,7 +132,7 @@ fn ids(n: usize, below: usize) -> Vec<u32> {
 fn linear(m: usize, n: usize, k: usize, packed: bool) -> Case {
     let name = format!("matmul{}/{m}x{n}x{k}", if packed { "_packed" } else { "" });
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
-    Case::new(name, flops, 0.0, move || {
+    Case::computes(name, flops, f32s(m * k + n * k + m * n), move || {
         let (x, w, mut out) = (numbers(m * k), numbers(n * k), vec![0.0; m * n]);
         let weight = MatRef::new(&w, n, k).expect("w is (N, K)").t();
         let weight = packed.then(|| Weight::pack(&Ctx::default(), weight).expect("w packs"));
@@ -132,8 +153,10 @@ fn causal_attention([b, heads, t, head_size]: [usize; 4], fused: bool, backward:
     let pass = if backward { "forward_backward" } else { "forward" };
     let name = format!("{kind}_{pass}/b{b}h{heads}t{t}d{head_size}");
     let flops = (2 * b * heads * t * t * head_size) as f64 * if backward { 3.5 } else { 1.0 };
-    Case::new(name, flops, 0.0, move || {
-        let (rows, c) = (b * t, heads * head_size);
+    let (rows, c) = (b * t, heads * head_size);
+    // qkv and out; backward qkv, out, dout and dqkv.
+    let tensors = if backward { 4 + 8 } else { 4 };
+    Case::computes(name, flops, f32s(tensors * rows * c), move || {
         let (qkv, dout) = (numbers(rows * 3 * c), numbers(rows * c));
         let (mut out, mut lse, mut dqkv) = (vec![0.0; rows * c], vec![0.0; rows * heads], vec![0.0; rows * 3 * c]);
         let seqs = vec![Seq { queries: t, keys: t }; b];
@@ -152,15 +175,23 @@ fn causal_attention([b, heads, t, head_size]: [usize; 4], fused: bool, backward:
 
 fn rowwise(r: usize, c: usize) -> Vec<Case> {
     let n = r * c;
-    let case = |op: &str, tensors: usize, build: Box<dyn Fn() -> Run + Send + Sync>| Case {
+    // Flops an element, tensors moved, and how.
+    let case = |op: &str, flops: f64, tensors: usize, build: Box<dyn Fn() -> Run + Send + Sync>| Case {
         name: format!("rowwise/{op}/{r}x{c}"),
-        flops: 0.0,
-        bytes: (tensors * n * 4) as f64,
+        flops: flops * n as f64,
+        bytes: f32s(tensors * n),
+        traffic: match tensors {
+            2 => Traffic::Copy,
+            3 => Traffic::Add,
+            _ => Traffic::AddTwice,
+        },
+        quoted: Quoted::Bytes,
         build,
     };
     vec![
         case(
             "softmax_forward",
+            4.0 + EXP,
             2,
             Box::new(move || {
                 let (x, mut y) = (numbers(n), vec![0.0; n]);
@@ -169,6 +200,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "softmax_backward",
+            4.0,
             3,
             Box::new(move || {
                 let (dy, y, mut dx) = (numbers(n), numbers(n), vec![0.0; n]);
@@ -177,6 +209,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "layernorm_forward",
+            8.0,
             2,
             Box::new(move || {
                 let (x, w, b, mut y) = (numbers(n), numbers(c), numbers(c), vec![0.0; n]);
@@ -189,6 +222,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "layernorm_backward",
+            14.0,
             3,
             Box::new(move || {
                 let (dy, x, w, mut dx) = (numbers(n), numbers(n), numbers(c), vec![0.0; n]);
@@ -201,6 +235,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "residual_layernorm_forward",
+            9.0,
             4,
             Box::new(move || {
                 let (a, b, w, bias) = (numbers(n), numbers(n), numbers(c), numbers(c));
@@ -215,6 +250,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "gelu_forward",
+            10.0 + EXP,
             2,
             Box::new(move || {
                 let (x, mut y) = (numbers(n), vec![0.0; n]);
@@ -223,6 +259,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "gelu_backward",
+            20.0 + EXP,
             3,
             Box::new(move || {
                 let (x, dy, mut dx) = (numbers(n), numbers(n), vec![0.0; n]);
@@ -233,6 +270,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "residual_forward",
+            1.0,
             3,
             Box::new(move || {
                 let (a, b, mut y) = (numbers(n), numbers(n), vec![0.0; n]);
@@ -241,6 +279,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "embedding_forward",
+            1.0,
             3,
             Box::new(move || {
                 let (wte, wpe, tokens) = (numbers(1024 * c), numbers(1024 * c), ids(r, 1024));
@@ -252,6 +291,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
         ),
         case(
             "cross_entropy_forward_backward",
+            6.0 + 2.0 * EXP,
             2,
             Box::new(move || {
                 let (logits, targets) = (numbers(n), ids(r, c));
@@ -267,7 +307,9 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
 }
 
 fn linear_cross_entropy(r: usize, v: usize, c: usize) -> Case {
-    Case::new(format!("linear_cross_entropy/{r}x{v}x{c}"), 6.0 * r as f64 * v as f64 * c as f64, 0.0, move || {
+    let (name, flops) = (format!("linear_cross_entropy/{r}x{v}x{c}"), 6.0 * r as f64 * v as f64 * c as f64);
+    // The weight once for the logits and once for dX, its gradient, X and dX.
+    Case::computes(name, flops, f32s(3 * v * c + 2 * r * c), move || {
         let (x, w, targets) = (numbers(r * c), numbers(v * c), ids(r, v));
         let (mut losses, mut dinp, mut dweight) = (vec![0.0; r], vec![0.0; r * c], vec![0.0; v * c]);
         let scale = 1.0 / r as f32;
@@ -280,7 +322,7 @@ fn linear_cross_entropy(r: usize, v: usize, c: usize) -> Case {
 }
 
 fn adamw(n: usize) -> Case {
-    Case::new(format!("adamw/{n}"), 0.0, 28.0 * n as f64, move || {
+    let build = move || -> Run {
         let (grad, mut p, mut m, mut v) = (numbers(n), numbers(n), vec![0.0; n], vec![0.0; n]);
         let mut step = 0;
         Box::new(move |ctx| {
@@ -289,35 +331,25 @@ fn adamw(n: usize) -> Case {
             let options = AdamW { lr, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay, step, grad_scale };
             kernels::adamw_step(ctx, &mut p, &mut m, &mut v, &grad, &options).expect("shapes agree")
         })
-    })
+    };
+    Case {
+        name: format!("adamw/{n}"),
+        flops: 14.0 * n as f64,
+        bytes: f32s(7 * n),
+        traffic: Traffic::Update,
+        quoted: Quoted::Bytes,
+        build: Box::new(build),
+    }
 }
 
 fn train_step(b: usize, t: usize) -> Case {
-    let mut config = Config::preset("gpt2").expect("the preset exists");
-    config.set_dropout(0.0);
-    let flops = 6.0 * config.param_count() as f64 * (b * t) as f64;
-    Case::new(format!("train_step/b{b}t{t}/f32"), flops, 0.0, move || {
-        let options = OptimOptions {
-            learning_rate: 1e-4,
-            min_lr: 1e-4,
-            warmup_iters: 0,
-            lr_decay_iters: 1,
-            schedule: Schedule::Constant,
-            weight_decay: 0.1,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            grad_clip: 1.0,
-        };
-        let (tokens, targets) = (ids(b * t, config.vocab_size), ids(b * t, config.vocab_size));
-        let rows = Batch { tokens, targets, lens: vec![t; b] };
-        let (config, mut trainer) = (config.clone(), None);
+    let step = TrainStep::new("gpt2", b, t).expect("the preset holds so many tokens");
+    let (flops, bytes) = (step.flops(), step.bytes());
+    Case::computes(step.name(), flops, bytes, move || {
+        let (step, mut running) = (step.clone(), None);
         Box::new(move |ctx| {
-            let trainer = trainer.get_or_insert_with(|| {
-                let model = Gpt::new(&config).expect("the preset is sound");
-                Trainer::new(ctx.clone(), model, options.clone(), 1).expect("the options are sound")
-            });
-            trainer.step(std::slice::from_ref(&rows)).expect("the ids lie in the vocabulary");
+            let start = || step.start(ctx, Gpt::new(&step.config()).expect("the preset is sound"));
+            running.get_or_insert_with(|| start().expect("the options are sound")).step();
         })
     })
 }
@@ -333,7 +365,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), cases.len());
-        assert!(cases.iter().all(|c| (c.flops > 0.0) != (c.bytes > 0.0)));
+        assert!(cases.iter().all(|c| c.flops > 0.0 && c.bytes > 0.0));
         assert_eq!(named(&["matmul/1024x1024x1024"])[0].flops, 2.0 * 1024.0 * 1024.0 * 1024.0);
     }
 }

@@ -1,17 +1,25 @@
 //! What a CPU can do, and every kernel of Longhand as a fraction of it.
 //!
 //! ```text
-//! cases      every case once: name, flops, bytes, and a closure that runs it
-//! peak       what this machine can do: multiply-adds in registers, streams through memory
-//! sampling   cases and peaks in turn, medians and bests
+//! cases        every case once: name, flops, bytes, and a closure that runs it
+//! train_step   the training step of a preset
+//! peak         multiply-adds in registers
+//! streams      reads and writes at any footprint
+//! caches       the sizes of the caches
+//! sampling     a case and what bounds it in turn, medians and bests
+//! roofline     all of them together: what this machine can do, and how near to it each kernel comes
 //! ```
 //!
 //! The commands that print figures and the Criterion benches measure with this code, so that a figure is the same
 //! wherever it is read.
 
+pub mod caches;
 pub mod cases;
 pub mod peak;
+pub mod roofline;
 pub mod sampling;
+pub mod streams;
+pub mod train_step;
 
 /// A rayon pool of `threads`, in which every kernel of a measurement runs.
 pub fn pool(threads: usize) -> rayon::ThreadPool {

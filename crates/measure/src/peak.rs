@@ -1,4 +1,4 @@
-//! What the machine can do, measured in the process that measures the kernels.
+//! The peak of multiply-adds, measured in the process that measures the kernels.
 //!
 //! The peak is the rate of multiply-adds on registers alone, in chains that do not wait for each other. One chain
 //! waits for itself: it runs at 1/latency. So independent over dependent is ports × latency, 8 on Intel servers
@@ -92,93 +92,14 @@ pub fn is_trusted(ratio: f64) -> bool {
     (7.0..=9.0).contains(&ratio)
 }
 
-/// Reads a slice: the sum of 4 × 16 partial sums.
-struct Read<'a>(&'a [f32]);
-
-impl Kernel for Read<'_> {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let mut acc = [s.zero(); 4];
-        for xs in self.0.chunks_exact(4 * LANES) {
-            for i in 0..4 {
-                acc[i] = s.add(acc[i], s.load(&xs[i * LANES..]));
-            }
-        }
-        let (a, b) = (s.add(acc[0], acc[1]), s.add(acc[2], acc[3]));
-        s.reduce_add(s.add(a, b))
-    }
-}
-
-/// Four slices read, three of them written, a few operations between: the traffic of AdamW.
-struct Update<'a> {
-    w: [&'a mut [f32]; 3],
-    g: &'a [f32],
-}
-
-impl Kernel for Update<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let [p, m, v] = self.w;
-        let n = self.g.len().min(p.len()).min(m.len()).min(v.len()) / LANES * LANES;
-        for i in (0..n).step_by(LANES) {
-            let g = s.load(&self.g[i..]);
-            for w in [&mut p[i..], &mut m[i..], &mut v[i..]] {
-                let x = s.add(s.load(w), g);
-                s.store(w, x);
-            }
-        }
-    }
-}
-
-/// Memory for the streams: four slices, together far above any cache.
-pub struct Streams {
-    data: [Vec<f32>; 4],
-}
-
-impl Streams {
-    /// Four slices of `mib` MiB each, written once: an untouched page is not read from memory.
-    pub fn new(mib: usize) -> Self {
-        Streams { data: core::array::from_fn(|_| vec![1.0; mib << 18]) }
-    }
-
-    /// Bytes a second that the threads of the current pool read.
-    pub fn read(&self, isa: Isa) -> f64 {
-        let n = self.data[0].len() / rayon::current_num_threads();
-        let began = Instant::now();
-        rayon::broadcast(|thread| {
-            let part = thread.index() * n..(thread.index() + 1) * n;
-            black_box(dispatch_on(isa, Read(&self.data[0][part])));
-        });
-        (self.data[0].len() * 4) as f64 / began.elapsed().as_secs_f64()
-    }
-
-    /// Bytes a second of four streams read and three written, writes counted once.
-    pub fn update(&mut self, isa: Isa) -> f64 {
-        let (n, threads) = (self.data[0].len(), rayon::current_num_threads());
-        let part = n.div_ceil(threads);
-        let [p, m, v, g] = &mut self.data;
-        let began = Instant::now();
-        rayon::scope(|scope| {
-            let slices = p.chunks_mut(part).zip(m.chunks_mut(part)).zip(v.chunks_mut(part)).zip(g.chunks(part));
-            for (((p, m), v), g) in slices {
-                scope.spawn(move |_| dispatch_on(isa, Update { w: [p, m, v], g }));
-            }
-        });
-        (7 * n * 4) as f64 / began.elapsed().as_secs_f64()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rates_are_positive_on_every_isa() {
-        let mut streams = Streams::new(1);
         for isa in Isa::available() {
-            let rates = [fma_window(isa), ports_times_latency(isa, 2), streams.read(isa), streams.update(isa)];
+            let rates = [fma_window(isa), ports_times_latency(isa, 2)];
             assert!(rates.iter().all(|r| r.is_finite() && *r > 0.0), "{isa}: {rates:?}");
         }
         assert!(is_trusted(8.0) && !is_trusted(1.0) && !is_trusted(f64::NAN));

@@ -2,7 +2,7 @@
 
 use crate::args::GradcheckArgs;
 use crate::failure::Failure;
-use crate::pool::Workers;
+use crate::pool::{Workers, isa_named};
 use crate::progress::print_line;
 use longhand_gpt::gradcheck::{check_all, table};
 use longhand_tensor::Isa;
@@ -19,18 +19,10 @@ worst: the element nearest to its bound. caught: the smallest relative error tha
 pub fn run(args: &GradcheckArgs) -> Result<u8, Failure> {
     let isas = match &args.isa {
         None => Isa::available(),
-        Some(name) => vec![named(name)?],
+        Some(name) => vec![isa_named(name)?],
     };
     let rows = Workers::new(None)?.run(|| check_all(&isas))?;
     print_line(LEGEND);
     print_line(table(&rows).trim_end());
     Ok(if rows.iter().all(|row| row.passed) { 0 } else { 1 })
-}
-
-fn named(name: &str) -> Result<Isa, Failure> {
-    let all = Isa::available();
-    all.iter().find(|isa| isa.name() == name).copied().ok_or_else(|| {
-        let names: Vec<&str> = all.iter().map(|isa| isa.name()).collect();
-        Failure::usage(format!("isa = {name}: must be one that this CPU has: {}", names.join(", ")))
-    })
 }

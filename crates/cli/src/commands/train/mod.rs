@@ -16,6 +16,7 @@ use crate::progress::{note, print_line, thousands};
 use crate::signals::Interrupt;
 use data::Data;
 use longhand_gpt::checkpoint::{self, Part};
+use longhand_gpt::config::Config;
 use longhand_gpt::data::Texts;
 use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
@@ -73,7 +74,7 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
     if let Some(texts) = &texts {
         data::check_length(texts, &tokenizer, settings.block_size)?;
     }
-    let model = planned(&settings, &tokenizer)?;
+    let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size)?;
     // Weights and two moments.
     let checkpoint_bytes = 12 * model.layout().len() as u64;
 
@@ -148,7 +149,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
         return Err(Failure::usage(format!("{difference}: {kept}")));
     }
     let tokenizer = Tokenizer::load(dir.path())?;
-    let model = planned(&settings, &tokenizer)?;
+    let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size)?;
     let data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
     let checkpoints = dir.checkpoints();
@@ -194,23 +195,23 @@ fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Acces
     }
 }
 
-/// The model, if its training fits the memory that there is.
-fn planned(settings: &Settings, tokenizer: &Tokenizer) -> Result<Gpt, Failure> {
-    let config = settings.config(tokenizer)?;
-    let shape = format!("{} rows of {} tokens", settings.batch_size, settings.block_size);
+/// The model, if training it on so many rows of so many tokens fits the memory that there is.
+///
+/// # Errors
+/// A wrong configuration, or more planned bytes than available ones.
+pub fn model_that_fits(config: &Config, batch_size: usize, block_size: usize) -> Result<Gpt, Failure> {
+    let shape = format!("{batch_size} rows of {block_size} tokens");
     let what = format!("training {} million parameters on {shape}", config.param_count() / 1_000_000);
-    let refuse = |needed| -> Result<Gpt, Failure> {
-        let available = machine::available_memory().unwrap_or(u64::MAX);
-        Err(Error::Memory { what: what.clone(), needed, available }.into())
-    };
+    let available = machine::available_memory().unwrap_or(u64::MAX);
+    let refuse =
+        |needed| -> Result<Gpt, Failure> { Err(Error::Memory { what: what.clone(), needed, available }.into()) };
     // Weights, gradients and two moments alone; the rest is known when the model is laid out.
     let least = config.param_count().saturating_mul(16);
-    let available = machine::available_memory().unwrap_or(u64::MAX);
     if least > available {
         return refuse(least);
     }
-    let model = Gpt::new(&config)?;
-    let needed = planned_bytes(&model, settings.batch_size.saturating_mul(settings.block_size));
+    let model = Gpt::new(config)?;
+    let needed = planned_bytes(&model, batch_size.saturating_mul(block_size));
     if needed > available { refuse(needed) } else { Ok(model) }
 }
 

@@ -1,0 +1,157 @@
+//! `longhand roofline`: what this CPU can do, and how near to it each kernel comes.
+
+use crate::args::RooflineArgs;
+use crate::failure::Failure;
+use crate::limits::Limits;
+use crate::machine::{Cpu, human_bytes};
+use crate::plot::{self, Roof};
+use crate::pool::{Workers, isa_named};
+use crate::progress::{Counter, note, print_line};
+use longhand_measure::cases::{self, Case, Quoted};
+use longhand_measure::roofline::{self, Level, Peak, Row};
+use longhand_tensor::{Ctx, Isa};
+use serde_json::json;
+use std::time::Duration;
+
+/// Measures and shows; the exit status: 1 when a limit of `--assert` is not reached.
+pub fn run(args: &RooflineArgs) -> Result<u8, Failure> {
+    let chosen = chosen(args.only.as_deref())?;
+    let limits = args.assert.as_deref().map(|path| Limits::load(path, &chosen)).transpose()?;
+    if let Some(path) = &args.svg {
+        plot::writable(path)?;
+    }
+    let budget = Duration::try_from_secs_f64(args.seconds)
+        .map_err(|_| Failure::usage(format!("seconds = {}: must be 0 or more", args.seconds)))?;
+    let workers = Workers::new(args.threads)?;
+    let isa = match &args.isa {
+        None => workers.ctx.isa(),
+        Some(name) => isa_named(name)?,
+    };
+    let threads = workers.ctx.threads();
+    let ctx = Ctx::new(isa).with_threads(threads);
+    let measured = workers.run(|| measure(&ctx, &chosen, budget));
+
+    if args.json {
+        print_json(&measured, threads);
+    } else {
+        print_table(&measured, threads);
+    }
+    if let Some(path) = &args.svg {
+        let title = format!("{}, {}", cpu_name(), threads_of(isa, threads));
+        let roof = Roof { title, peaks: &measured.peaks, levels: &measured.levels, rows: &measured.rows };
+        plot::roofline_svg(path, &roof).map_err(Failure::new)?;
+    }
+    let Some(limits) = limits else { return Ok(0) };
+    if !measured.peak.trusted() {
+        let line = "no limit can be held against a peak that is not trusted: something else had the core";
+        return Err(Failure::new(format!("{line} (ratio {:.2})", measured.peak.ratio)));
+    }
+    let missed = limits.missed(&measured.rows);
+    for line in &missed {
+        note(line);
+    }
+    Ok(if missed.is_empty() { 0 } else { 1 })
+}
+
+/// The kernels; naive attention and the training step only where they are asked for.
+fn chosen(only: Option<&str>) -> Result<Vec<Case>, Failure> {
+    let prefixes: Vec<&str> = only.map_or(vec![""], |only| only.split(',').collect());
+    let asked = |case: &Case| {
+        let apart = ["attention_naive", "train_step"].into_iter().find(|apart| case.name.starts_with(apart));
+        prefixes.iter().any(|p| case.name.starts_with(p) && apart.is_none_or(|apart| p.starts_with(apart)))
+    };
+    let chosen: Vec<Case> = cases::all().into_iter().filter(asked).collect();
+    if chosen.is_empty() {
+        let limit = "must begin a kernel's name: matmul, attention, rowwise, adamw, …";
+        return Err(Failure::usage(format!("only = {}: {limit}", only.unwrap_or_default())));
+    }
+    Ok(chosen)
+}
+
+struct Measured {
+    /// Of the instruction set whose kernels ran, the best window of all.
+    peak: Peak,
+    /// Of every instruction set.
+    peaks: Vec<Peak>,
+    levels: Vec<Level>,
+    rows: Vec<Row>,
+}
+
+fn measure(ctx: &Ctx, chosen: &[Case], budget: Duration) -> Measured {
+    let counter = Counter::new(chosen.len() as u64 + 1);
+    counter.next("peaks and bandwidths");
+    let mut peaks: Vec<Peak> = Isa::available().into_iter().map(Peak::measure).collect();
+    let levels = roofline::levels(ctx.isa());
+    let (flops, rows) = roofline::rows(ctx, chosen, budget, |case| counter.next(&case.name));
+    counter.finish();
+    let own = peaks.iter_mut().find(|p| p.isa == ctx.isa()).expect("the chosen instruction set is available");
+    own.flops = own.flops.max(flops);
+    Measured { peak: *own, peaks, levels, rows }
+}
+
+fn cpu_name() -> String {
+    let name = Cpu::detect().name;
+    if name.is_empty() { std::env::consts::ARCH.into() } else { name }
+}
+
+/// "avx2, 2 threads".
+pub fn threads_of(isa: Isa, threads: usize) -> String {
+    format!("{isa}, {threads} {}", if threads == 1 { "thread" } else { "threads" })
+}
+
+fn print_table(m: &Measured, threads: usize) {
+    print_line(&format!("{}: {}\n", cpu_name(), threads_of(m.peak.isa, threads)));
+    print_line(&format!("{:<12}{:>10}   {}", "peak", "GFLOP/s", "independent over dependent chains"));
+    for p in &m.peaks {
+        let trust = if p.trusted() { "two ports of latency four" } else { "not near 8: not trusted" };
+        print_line(&format!("{:<12}{:>10.1}   {:.2}, {trust}", p.isa.to_string(), p.flops / 1e9, p.ratio));
+    }
+    print_line(&format!("\n{:<12}{:>10}{:>12}{:>14}", "bandwidth", "footprint", "GB/s read", "GB/s written"));
+    for l in &m.levels {
+        let footprint = human_bytes(l.bytes as u64);
+        print_line(&format!("{:<12}{footprint:>10}{:>12.1}{:>14.1}", l.name, l.read / 1e9, l.write / 1e9));
+    }
+    let (isa, head) = (m.peak.isa.to_string(), ["ms", "GFLOP/s", "GB/s", "of peak", "bound", "of bound"]);
+    let [ms, gflops, gb_s, of_peak, bound, of_bound] = head;
+    print_line(&format!("\n{isa:<46}{ms:>10}{gflops:>9}{gb_s:>8}{of_peak:>9}{bound:>7}{of_bound:>10}"));
+    for r in &m.rows {
+        let (gflops, gb_s) = match r.quoted {
+            Quoted::Flops => (format!("{:.1}", r.gflops()), String::new()),
+            Quoted::Bytes => (String::new(), format!("{:.1}", r.gb_s())),
+        };
+        let of_peak = if gflops.is_empty() { String::new() } else { format!("{:.3}", r.of_peak) };
+        let (name, ms, bound, of_bound) = (&r.name, r.ms(), r.bound.name(), r.of_bound());
+        print_line(&format!("{name:<46}{ms:>10.4}{gflops:>9}{gb_s:>8}{of_peak:>9}{bound:>7}{of_bound:>10.3}"));
+    }
+    print_line("\nbound: the multiply-adds, or a stream of the kernel's own reads and writes at its own footprint");
+}
+
+fn print_json(m: &Measured, threads: usize) {
+    for p in &m.peaks {
+        print_line(
+            &json!({"name": format!("peak/{}", p.isa), "threads": threads, "gflops": rounded(p.flops / 1e9, 1e2),
+                "ratio": rounded(p.ratio, 1e2), "trusted": p.trusted()})
+            .to_string(),
+        );
+    }
+    for l in &m.levels {
+        print_line(
+            &json!({"name": format!("bandwidth/{}", l.name), "threads": threads, "bytes": l.bytes,
+                "read_gb_s": rounded(l.read / 1e9, 1e2), "write_gb_s": rounded(l.write / 1e9, 1e2)})
+            .to_string(),
+        );
+    }
+    for r in &m.rows {
+        print_line(
+            &json!({"name": r.name, "isa": m.peak.isa.to_string(), "threads": threads, "ms": rounded(r.ms(), 1e4),
+                "gflops": rounded(r.gflops(), 1e2), "gb_s": rounded(r.gb_s(), 1e2), "of_peak": rounded(r.of_peak, 1e4),
+                "bound": r.bound.name(), "of_bound": rounded(r.of_bound(), 1e4), "trusted": m.peak.trusted()})
+            .to_string(),
+        );
+    }
+}
+
+/// To the next 1/`per`.
+pub fn rounded(x: f64, per: f64) -> f64 {
+    (x * per).round() / per
+}

@@ -1,0 +1,158 @@
+//! The roofline: bandwidths and peaks as roofs, kernels as points below them.
+
+use longhand_measure::roofline::{Level, Peak, Row};
+use plotters::prelude::*;
+use std::path::Path;
+
+/// What the picture shows.
+pub struct Roof<'a> {
+    /// The CPU, the instruction set and the threads.
+    pub title: String,
+    /// Horizontal roofs.
+    pub peaks: &'a [Peak],
+    /// Slanted roofs.
+    pub levels: &'a [Level],
+    /// The kernels.
+    pub rows: &'a [Row],
+}
+
+/// Kinds of kernels: how names begin, what the legend says, the colour.
+const KINDS: [(&str, &str, RGBColor); 7] = [
+    ("matmul_packed/", "matmul, packed weight", RGBColor(255, 150, 50)),
+    ("matmul/", "matmul", RGBColor(200, 60, 40)),
+    ("attention_forward/", "attention, forward", RGBColor(40, 110, 200)),
+    ("attention_forward_backward/", "attention, forward + backward", RGBColor(110, 60, 170)),
+    ("linear_cross_entropy/", "linear + cross-entropy", RGBColor(20, 20, 20)),
+    ("rowwise/", "row kernels", RGBColor(60, 150, 80)),
+    ("adamw/", "AdamW", RGBColor(170, 130, 20)),
+];
+
+const ROOF: RGBColor = RGBColor(90, 90, 90);
+
+/// Writes the picture.
+///
+/// # Errors
+/// What the drawing or the file system says.
+pub fn roofline_svg(path: &Path, roof: &Roof) -> Result<(), String> {
+    let picture = draw(roof).map_err(|e| e.to_string())?;
+    std::fs::write(path, picture).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
+    let giga = |x: f64| x / 1e9;
+    let top = roof.peaks.iter().map(|p| giga(p.flops)).fold(1.0, f64::max);
+    let widest = roof.rows.iter().map(Row::intensity).fold(100.0, f64::max);
+    let narrowest = roof.rows.iter().map(Row::intensity).fold(0.1, f64::min);
+    let lowest = roof.rows.iter().map(Row::gflops).fold(1.0, f64::min);
+    let (x, y) = (narrowest / 1.6..widest * 4.0, lowest / 1.6..top * 1.8);
+
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (1000, 640)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(&roof.title, ("sans-serif", 20))
+            .margin(16)
+            .x_label_area_size(48)
+            .y_label_area_size(64)
+            .build_cartesian_2d(x.clone().log_scale(), y.clone().log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc("flops a byte")
+            .y_desc("GFLOP/s")
+            .x_label_formatter(&|x| short(*x))
+            .y_label_formatter(&|y| short(*y))
+            .light_line_style(RGBColor(245, 245, 245))
+            .bold_line_style(RGBColor(228, 228, 228))
+            .label_style(("sans-serif", 15))
+            .axis_desc_style(("sans-serif", 17))
+            .draw()?;
+
+        let small = ("sans-serif", 13).into_font().color(&ROOF);
+        for level in roof.levels {
+            // From the left edge, or where the roof enters the picture, to the highest peak.
+            let read = giga(level.read);
+            let from = x.start.max(y.start / read);
+            let to = (top / read).min(x.end);
+            if from >= to {
+                continue;
+            }
+            chart.draw_series(LineSeries::new([(from, from * read), (to, to * read)], ROOF.stroke_width(1)))?;
+            let words = format!("{} {} GB/s", level.name, short(read));
+            chart.draw_series([Text::new(words, (from * 1.12, from * read * 1.02), small.clone())])?;
+        }
+        for peak in roof.peaks {
+            let flops = giga(peak.flops);
+            let fastest = roof.levels.iter().map(|l| giga(l.read)).fold(1.0, f64::max);
+            let from = (flops / fastest).clamp(x.start, x.end);
+            chart.draw_series(LineSeries::new([(from, flops), (x.end, flops)], ROOF.stroke_width(1)))?;
+            let words = format!("{} {}", peak.isa, short(flops));
+            chart.draw_series([Text::new(words, (from * 1.2, flops * 1.16), small.clone())])?;
+        }
+        for (prefix, words, colour) in KINDS {
+            let points: Vec<(f64, f64)> =
+                roof.rows.iter().filter(|r| r.name.starts_with(prefix)).map(|r| (r.intensity(), r.gflops())).collect();
+            if points.is_empty() {
+                continue;
+            }
+            let dot = move |at| Circle::new(at, 5, colour.mix(0.75).filled());
+            chart
+                .draw_series(points.into_iter().map(dot))?
+                .label(words)
+                .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.mix(0.75).filled()));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.9))
+            .border_style(RGBColor(200, 200, 200))
+            .label_font(("sans-serif", 15))
+            .draw()?;
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+/// 0.25, 3.2, 170.
+fn short(x: f64) -> String {
+    if x >= 10.0 {
+        format!("{x:.0}")
+    } else if x >= 1.0 {
+        format!("{x:.1}").trim_end_matches(".0").to_string()
+    } else {
+        format!("{x:.2}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use longhand_measure::cases::Quoted;
+    use longhand_measure::roofline::Bound;
+    use longhand_tensor::Isa;
+
+    #[test]
+    fn the_picture_has_its_roofs_and_kernels() {
+        let peaks = [Peak { isa: Isa::SCALAR, flops: 1e10, ratio: 8.0 }];
+        let level = |name: &str, read: f64| Level { name: name.into(), bytes: 1 << 20, read, write: read };
+        let row = |name: &str, flops: f64| Row {
+            name: name.into(),
+            flops,
+            bytes: 1e6,
+            quoted: Quoted::Flops,
+            seconds: 0.01,
+            least: 0.005,
+            bound: Bound::Flops,
+            of_peak: 0.5,
+        };
+        let rows = [row("matmul/1x1x1", 1e8), row("rowwise/softmax_forward/2x2", 1e6)];
+        let levels = [level("L1", 2e11), level("DRAM", 1e10)];
+        let picture = |rows| draw(&Roof { title: "a CPU".into(), peaks: &peaks, levels: &levels, rows });
+        let svg = picture(&rows[..]).unwrap();
+        for words in ["a CPU", "scalar 10", "DRAM 10 GB/s", "row kernels", "flops a byte"] {
+            assert!(svg.contains(words), "{words}");
+        }
+        assert!(!svg.contains("AdamW"));
+        assert!(picture(&[]).is_ok());
+    }
+}

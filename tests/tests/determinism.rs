@@ -23,16 +23,12 @@ fn config(arch: Arch, dropout: f32) -> Config {
 
 fn options() -> OptimOptions {
     OptimOptions {
-        learning_rate: 3e-3,
         min_lr: 3e-4,
         warmup_iters: 10,
         lr_decay_iters: 200,
         schedule: Schedule::Cosine,
-        weight_decay: 0.1,
-        beta1: 0.9,
         beta2: 0.99,
-        eps: 1e-8,
-        grad_clip: 1.0,
+        ..OptimOptions::constant(3e-3)
     }
 }
 

@@ -99,16 +99,12 @@ fn train(text: &str, tokenizer: &Tokenizer, threads: usize) -> (f64, f64, Vec<u6
         (config.n_embd, config.n_layer, config.n_head) = (48, 2, 4);
         config.set_dropout(0.1);
         let options = OptimOptions {
-            learning_rate: 1e-2,
             min_lr: 1e-3,
             warmup_iters: 2,
             lr_decay_iters: STEPS,
             schedule: Schedule::Cosine,
-            weight_decay: 0.1,
-            beta1: 0.9,
             beta2: 0.99,
-            eps: 1e-8,
-            grad_clip: 1.0,
+            ..OptimOptions::constant(1e-2)
         };
         let mut trainer = Trainer::new(Ctx::default(), Gpt::new(&config).unwrap(), options, 3).unwrap();
         let mut windows = Windows::new(tokens(first), 64, 3).unwrap();

@@ -110,16 +110,12 @@ fn fifty_steps(ctx: &Ctx) -> Result<u64, Failure> {
     let mut config = Config::new(Arch::Gpt1, VOCABULARY as usize, 40);
     (config.n_layer, config.n_embd, config.n_head) = (2, 48, 3);
     let options = OptimOptions {
-        learning_rate: 2e-3,
         min_lr: 2e-4,
         warmup_iters: 5,
         lr_decay_iters: 50,
         schedule: Schedule::Cosine,
-        weight_decay: 0.1,
-        beta1: 0.9,
         beta2: 0.99,
-        eps: 1e-8,
-        grad_clip: 1.0,
+        ..OptimOptions::constant(2e-3)
     };
     let mut trainer = Trainer::new(ctx.clone(), Gpt::new(&config)?, options, 7)?;
     let mut rows = Windows::new(Tokens::from_ids(ids), 40, 7)?;

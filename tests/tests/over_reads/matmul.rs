@@ -14,11 +14,13 @@ struct Layout {
     transposed: bool,
     /// Floats between the end of a row in memory and the next one.
     gap: usize,
-    /// Floats from one element of a row to the next.
+    /// Floats from one element of a row to the next; 0 where all are one.
     step: usize,
+    /// Whether all rows are one.
+    one_row: bool,
 }
 
-const PLAIN: Layout = Layout { transposed: false, gap: 0, step: 1 };
+const PLAIN: Layout = Layout { transposed: false, gap: 0, step: 1, one_row: false };
 
 impl Layout {
     /// Floats of a (rows, cols) matrix, which ends with its last element.
@@ -28,7 +30,7 @@ impl Layout {
     }
 
     fn stride(self, cols: usize) -> usize {
-        cols * self.step + self.gap
+        if self.one_row { 0 } else { cols * self.step + self.gap }
     }
 
     fn view(self, data: &[f32], rows: usize, cols: usize) -> MatRef<'_> {
@@ -91,12 +93,15 @@ pub fn every_edge(side: &str) {
     }
 }
 
-/// Rows further apart than they are long, the last one ending at its last element; elements two apart.
+/// Rows further apart than they are long, the last one ending at its last element; elements two apart; rows and columns
+/// that are all the same floats.
 pub fn rows_apart(side: &str) {
     let padded = Layout { gap: 3, ..PLAIN };
-    let layouts =
-        [padded, Layout { transposed: true, ..padded }, Layout { step: 2, ..PLAIN }, Layout { step: 2, ..padded }];
-    for (la, lb) in layouts.iter().flat_map(|&a| layouts.map(|b| (a, b))) {
+    let spread = Layout { step: 2, ..PLAIN };
+    let (one_row, one_column) = (Layout { one_row: true, ..PLAIN }, Layout { step: 0, gap: 1, ..PLAIN });
+    let layouts = [padded, spread, one_row, one_column].map(|l| [l, Layout { transposed: true, ..l }]);
+    let layouts = layouts.as_flattened();
+    for (la, lb) in layouts.iter().flat_map(|&a| layouts.iter().map(move |&b| (a, b))) {
         for n in (0..=33).step_by(3).chain([15, 16, 17, 63, 64, 65]) {
             on_every_isa(&format!("matmul, M × {n} × 21, {la:?} {lb:?} | {side}"), |ctx| {
                 [1, 5, 8, 13, 15, 29].iter().for_each(|&m| multiply(ctx, (m, n, 21), la, lb, 5));

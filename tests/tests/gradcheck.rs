@@ -36,6 +36,9 @@ impl Op for Wrong {
     fn name(&self) -> &'static str {
         "wrong"
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        Wrong { op: Op::resized(&self.op, rows, cols), ..*self }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         self.op.inputs()
     }

@@ -180,7 +180,7 @@ impl Trainer {
         Ok(sum)
     }
 
-    /// One optimiser step. Allocates nothing once its largest batch has been seen.
+    /// One optimiser step. Allocates nothing once its largest batch has been seen, but for rayon's list of its threads.
     /// # Errors
     /// As `gradients`; nothing is updated then.
     pub fn step(&mut self, microbatches: &[Rows]) -> Result<StepReport> {

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The first step finds out how much is needed, growing the block as it goes; `reset` keeps it, so later steps
-//! of the same shape allocate nothing.
+//! that are no larger allocate nothing, whatever lengths they have.
 
 use crate::error::{Error, Result};
 use crate::shape;
@@ -80,8 +80,10 @@ impl Buf {
 pub struct Arena {
     block: Block,
     top: usize,
-    /// Freed places, by rounded length. Few lengths occur, so a linear search finds one at once.
+    /// Freed places, by rounded length. Few lengths occur in a step, so a linear search finds one at once.
     free: Vec<(usize, Vec<usize>)>,
+    /// Lists of `free` that this step has come to use; those behind wait for another length.
+    lengths: usize,
 }
 
 impl Arena {
@@ -89,7 +91,7 @@ impl Arena {
     /// # Errors
     /// `OutOfMemory`.
     pub fn new() -> Result<Self> {
-        Ok(Arena { block: Block::zeroed(0)?, top: 0, free: Vec::new() })
+        Ok(Arena { block: Block::zeroed(0)?, top: 0, free: Vec::new(), lengths: 0 })
     }
 
     /// Floats the block holds.
@@ -99,7 +101,7 @@ impl Arena {
 
     /// Forgets every buffer and keeps the memory.
     pub fn reset(&mut self) {
-        self.top = 0;
+        (self.top, self.lengths) = (0, 0);
         for (_, offsets) in &mut self.free {
             offsets.clear();
         }
@@ -110,7 +112,7 @@ impl Arena {
     /// `OutOfMemory`, `SizeOverflow`.
     pub fn alloc(&mut self, len: usize) -> Result<Buf> {
         let room = shape::round_up("Arena::alloc", len, crate::simd::LANES)?;
-        if let Some((_, offsets)) = self.free.iter_mut().find(|(size, _)| *size == room)
+        if let Some((_, offsets)) = self.free[..self.lengths].iter_mut().find(|(size, _)| *size == room)
             && let Some(offset) = offsets.pop()
         {
             return Ok(Buf { offset, len });
@@ -129,15 +131,17 @@ impl Arena {
     /// Gives a buffer back: it must not be used again.
     pub fn free(&mut self, buf: Buf) {
         let room = buf.len.next_multiple_of(crate::simd::LANES);
-        match self.free.iter_mut().find(|(size, _)| *size == room) {
-            Some((_, offsets)) => offsets.push(buf.offset),
-            None => {
+        let known = self.free[..self.lengths].iter().position(|(size, _)| *size == room);
+        let list = known.unwrap_or(self.lengths);
+        if known.is_none() {
+            match self.free.get_mut(list) {
+                Some((size, _)) => *size = room,
                 // Room for the buffers of a deep model, so that later pushes do not allocate.
-                let mut offsets = Vec::with_capacity(64);
-                offsets.push(buf.offset);
-                self.free.push((room, offsets));
+                None => self.free.push((room, Vec::with_capacity(64))),
             }
+            self.lengths += 1;
         }
+        self.free[list].1.push(buf.offset);
     }
 
     /// A buffer's contents.
@@ -194,6 +198,21 @@ mod tests {
         arena.alloc(1000).unwrap();
         assert_eq!(arena.capacity(), capacity, "the second step allocates nothing");
         assert_eq!(arena.get(a).as_ptr() as usize % 64, 0);
+    }
+
+    #[test]
+    fn another_step_s_lengths_take_the_lists_of_the_last_one() {
+        let mut arena = Arena::new().unwrap();
+        for step in 1..=50 {
+            arena.reset();
+            for n in [16 * step, 48 * step] {
+                let buf = arena.alloc(n).unwrap();
+                arena.free(buf);
+                assert_eq!(arena.alloc(n).unwrap(), buf);
+                arena.free(buf);
+            }
+        }
+        assert_eq!(arena.free.len(), 2);
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub type Tensors<T> = Vec<Vec<T>>;
 pub trait Op: Send + Sync {
     /// The op's name, and its variant's.
     fn name(&self) -> &'static str;
+    /// The same op on `rows` rows of `cols` elements; of one, where it takes no empty rows.
+    fn resized(&self, rows: usize, cols: usize) -> Self
+    where
+        Self: Sized;
     /// What the forward reads, by name. Every one of them has a gradient, unless the op has none at all.
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)>;
     /// What the forward writes. Those with a gradient from above come first.
@@ -61,6 +65,7 @@ pub trait Op: Send + Sync {
 
 /// `Op` with its arithmetics named, so that cases of all ops stand in one list.
 trait AnyOp: Send + Sync {
+    fn resized(&self, rows: usize, cols: usize) -> Case;
     fn f64_forward(&self, inp: &[Vec<f64>]) -> Tensors<f64>;
     fn f64_backward(&self, inp: &[Vec<f64>], dout: &[Vec<f64>]) -> Tensors<f64>;
     fn bounded_forward(&self, inp: &[Vec<Bounded>]) -> Tensors<Bounded>;
@@ -69,7 +74,10 @@ trait AnyOp: Send + Sync {
     fn backward(&self, ctx: &Ctx, inp: &[Vec<f32>], out: &[Vec<f32>], dout: &[Vec<f32>]) -> Result<Tensors<f32>>;
 }
 
-impl<O: Op> AnyOp for O {
+impl<O: Op + 'static> AnyOp for O {
+    fn resized(&self, rows: usize, cols: usize) -> Case {
+        Case::new(Op::resized(self, rows, cols))
+    }
     fn f64_forward(&self, inp: &[Vec<f64>]) -> Tensors<f64> {
         self.reference_forward::<F64>(inp)
     }
@@ -130,6 +138,11 @@ impl Case {
             bytes: 4 * floats as u64,
             op: Box::new(op),
         }
+    }
+
+    /// The same op on `rows` rows of `cols` elements.
+    pub fn resized(&self, rows: usize, cols: usize) -> Case {
+        self.op.resized(rows, cols)
     }
 
     /// The op, and its variant.
@@ -204,7 +217,7 @@ pub fn all() -> Vec<Case> {
     let matmul = |name, transposed| MatmulCase { name, transposed, bias: false, gelu: None, dims: (19, 37, 23) };
     let linear = |name, gelu| MatmulCase { bias: true, gelu, ..matmul(name, (false, false)) };
     let norm = |name, residual| LayerNormCase { name, residual, rows: 67, c: 21 };
-    let attention = |name, mask| AttentionCase { name, mask, p: 0.0, separate: false };
+    let attention = |name, mask| AttentionCase { name, mask, p: 0.0, separate: false, queries: 53, head_size: 9 };
     vec![
         Case::new(matmul("matmul", (false, false))),
         Case::new(matmul("matmul a^T", (true, false))),

@@ -8,11 +8,8 @@ use crate::{Accumulate, Ctx, MatRef, Result};
 
 const STORE: Accumulate = Accumulate::Store;
 const HEADS: usize = 2;
-const HEAD_SIZE: usize = 9;
-/// C.
-const CHANNELS: usize = HEADS * HEAD_SIZE;
 
-/// Attention of two heads of nine channels over a ragged batch.
+/// Attention of two heads over a ragged batch.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionCase {
     /// The variant.
@@ -23,13 +20,23 @@ pub struct AttentionCase {
     pub p: f32,
     /// q, k and v as tensors of their own, with more, fewer and no keys; else packed rows q | k | v.
     pub separate: bool,
+    /// Of the longest sequence.
+    pub queries: usize,
+    /// HS.
+    pub head_size: usize,
 }
 
 impl AttentionCase {
-    /// More queries than a block has; none; one; more than a vector.
+    /// C.
+    fn channels(&self) -> usize {
+        HEADS * self.head_size
+    }
+
+    /// As many queries as the case asks for; none; one; more than a vector.
     fn seqs(&self) -> Vec<Seq> {
+        let n = self.queries;
         let lengths =
-            if self.separate { [(5, 40), (7, 3), (4, 0), (50, 60)] } else { [(53, 53), (0, 0), (1, 1), (21, 21)] };
+            if self.separate { [(5, 40), (7, 3), (4, 0), (n, n + 10)] } else { [(n, n), (0, 0), (1, 1), (21, 21)] };
         lengths.map(|(queries, keys)| Seq { queries, keys }).to_vec()
     }
 
@@ -38,30 +45,34 @@ impl AttentionCase {
         self.seqs().iter().fold((0, 0), |(q, k), seq| (q + seq.queries, k + seq.keys))
     }
 
+    /// q, k and v.
+    fn mats<'a>(&self, inp: &'a [Vec<f32>]) -> Result<[MatRef<'a>; 3]> {
+        let (c, (queries, keys)) = (self.channels(), self.rows());
+        Ok([MatRef::new(&inp[0], queries, c)?, MatRef::new(&inp[1], keys, c)?, MatRef::new(&inp[2], keys, c)?])
+    }
+
     fn with<R>(&self, f: impl FnOnce(&[Seq], &Attention) -> R) -> R {
         let rng = Philox::new(3, Site::new(1, SiteKind::AttentionDropout), 2);
         let dropout = (self.p > 0.0).then_some(Dropout { p: self.p, rng: &rng, context: 64, first_sequence: 5 });
-        let scale = 1.0 / (HEAD_SIZE as f32).sqrt();
-        f(&self.seqs(), &Attention { heads: HEADS, head_size: HEAD_SIZE, mask: self.mask, dropout, scale })
+        let (head_size, scale) = (self.head_size, 1.0 / (self.head_size as f32).sqrt());
+        f(&self.seqs(), &Attention { heads: HEADS, head_size, mask: self.mask, dropout, scale })
     }
-}
-
-fn mats(inp: &[Vec<f32>]) -> Result<[MatRef<'_>; 3]> {
-    let mat = |i: usize| MatRef::new(&inp[i][..], inp[i].len() / CHANNELS, CHANNELS);
-    Ok([mat(0)?, mat(1)?, mat(2)?])
 }
 
 impl Op for AttentionCase {
     fn name(&self) -> &'static str {
         self.name
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        AttentionCase { queries: rows, head_size: cols.max(1), ..*self }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         let (queries, keys) = self.rows();
         if self.separate {
-            let keys = keys * CHANNELS;
-            return vec![("q", noise(1, queries * CHANNELS)), ("k", noise(2, keys)), ("v", noise(3, keys))];
+            let keys = keys * self.channels();
+            return vec![("q", noise(1, queries * self.channels())), ("k", noise(2, keys)), ("v", noise(3, keys))];
         }
-        vec![("qkv", noise(1, queries * 3 * CHANNELS))]
+        vec![("qkv", noise(1, queries * 3 * self.channels()))]
     }
     fn outputs(&self) -> &'static [&'static str] {
         &["out", "lse"]
@@ -69,11 +80,11 @@ impl Op for AttentionCase {
     fn flops(&self) -> u64 {
         let visible = |seq: &Seq| (0..seq.queries).map(|i| self.mask.visible(*seq, i).len()).sum::<usize>();
         let pairs = self.seqs().iter().map(visible).sum::<usize>();
-        (pairs * HEADS * (4 * HEAD_SIZE + 4)) as u64
+        (pairs * HEADS * (4 * self.head_size + 4)) as u64
     }
     fn reference_forward<A: Arith>(&self, inp: &[Vec<A::T>]) -> Tensors<A::T> {
         let rows = self.rows().0;
-        let (mut out, mut lse) = (zeros(rows * CHANNELS), zeros(rows * HEADS));
+        let (mut out, mut lse) = (zeros(rows * self.channels()), zeros(rows * HEADS));
         self.with(|seqs, att| match inp {
             [q, k, v] => reference::attention_forward_qkv::<A>(&mut out, &mut lse, q, k, v, seqs, att),
             _ => reference::attention_forward::<A>(&mut out, &mut lse, &inp[0], seqs, att),
@@ -92,12 +103,12 @@ impl Op for AttentionCase {
     }
     fn forward(&self, ctx: &Ctx, inp: &[Vec<f32>]) -> Result<Tensors<f32>> {
         let rows = self.rows().0;
-        let (mut out, mut lse) = (unset(rows * CHANNELS), unset(rows * HEADS));
+        let (mut out, mut lse) = (unset(rows * self.channels()), unset(rows * HEADS));
         self.with(|seqs, att| {
             if !self.separate {
                 return attention::attention_forward(ctx, &mut out, &mut lse, &inp[0], seqs, att);
             }
-            let [q, k, v] = mats(inp)?;
+            let [q, k, v] = self.mats(inp)?;
             attention::attention_forward_qkv(ctx, &mut out, &mut lse, q, k, v, seqs, att)
         })?;
         Ok(vec![out, lse])
@@ -110,7 +121,7 @@ impl Op for AttentionCase {
                 let dqkv = &mut grads[0];
                 return attention::attention_backward(ctx, dqkv, dout, &inp[0], out, lse, seqs, att, STORE);
             };
-            let [q, k, v] = mats(inp)?;
+            let [q, k, v] = self.mats(inp)?;
             attention::attention_backward_qkv(ctx, dq, dk, dv, dout, q, k, v, out, lse, seqs, att, STORE)
         })?;
         Ok(grads)

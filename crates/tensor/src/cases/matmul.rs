@@ -50,6 +50,9 @@ impl Op for MatmulCase {
     fn name(&self) -> &'static str {
         self.name
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        MatmulCase { dims: (rows, cols, cols), ..*self }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         let (m, n, k) = self.dims;
         let mut inputs = vec![("a", noise(1, m * k)), ("b", noise(2, k * n))];
@@ -133,6 +136,9 @@ pub struct BiasCase {
 impl Op for BiasCase {
     fn name(&self) -> &'static str {
         "bias"
+    }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        BiasCase { rows, n: cols }
     }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("bias", noise(1, self.n))]

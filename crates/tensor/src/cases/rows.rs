@@ -22,6 +22,9 @@ impl Op for SoftmaxCase {
     fn name(&self) -> &'static str {
         "softmax"
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        SoftmaxCase { rows, n: cols }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("inp", noise(1, self.rows * self.n))]
     }
@@ -69,6 +72,9 @@ pub struct LayerNormCase {
 impl Op for LayerNormCase {
     fn name(&self) -> &'static str {
         self.name
+    }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        LayerNormCase { rows, c: cols.max(1), ..*self }
     }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         let n = self.rows * self.c;
@@ -153,6 +159,9 @@ impl Op for GeluCase {
     fn name(&self) -> &'static str {
         self.name
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        GeluCase { n: rows * cols, ..*self }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("inp", noise(1, self.n).iter().map(|x| 2.0 * x).collect())]
     }
@@ -194,6 +203,9 @@ pub struct ResidualCase {
 impl Op for ResidualCase {
     fn name(&self) -> &'static str {
         "residual"
+    }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        ResidualCase { n: rows * cols }
     }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("a", noise(1, self.n)), ("b", noise(2, self.n))]
@@ -247,6 +259,9 @@ impl Op for EmbeddingCase {
     fn name(&self) -> &'static str {
         "embedding"
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        EmbeddingCase { rows, c: cols.max(1), ..*self }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("wte", noise(1, self.v * self.c)), ("wpe", noise(2, self.v * self.c))]
     }
@@ -298,6 +313,9 @@ impl GatherCase {
 impl Op for GatherCase {
     fn name(&self) -> &'static str {
         "gather_rows"
+    }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        GatherCase { rows, c: cols.max(1), ..*self }
     }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("inp", noise(1, self.from * self.c))]
@@ -353,6 +371,9 @@ impl Op for DropoutCase {
     fn name(&self) -> &'static str {
         "dropout"
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        DropoutCase { n: rows * cols, ..*self }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("inp", noise(1, self.n))]
     }
@@ -399,6 +420,9 @@ pub struct CrossEntropyCase {
 impl Op for CrossEntropyCase {
     fn name(&self) -> &'static str {
         "cross_entropy"
+    }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        CrossEntropyCase { rows, v: cols.max(1) }
     }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("logits", noise(1, self.rows * self.v))]
@@ -460,6 +484,9 @@ impl Op for LinearCrossEntropyCase {
     fn name(&self) -> &'static str {
         "linear_cross_entropy"
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        LinearCrossEntropyCase { rows, v: cols.max(1), c: cols.max(1) }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         let x = noise(1, self.rows * self.c).iter().map(|x| 0.5 * x).collect();
         vec![("inp", x), ("weight", noise(2, self.v * self.c))]
@@ -512,6 +539,9 @@ impl Op for AdamWCase {
     fn name(&self) -> &'static str {
         "adamw"
     }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        AdamWCase { n: rows * cols }
+    }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         let v = noise(3, self.n).iter().map(|x| x * x).collect();
         vec![("param", noise(1, self.n)), ("m", noise(2, self.n)), ("v", v), ("grad", noise(4, self.n))]
@@ -553,6 +583,9 @@ pub struct SumOfSquaresCase {
 impl Op for SumOfSquaresCase {
     fn name(&self) -> &'static str {
         "sum_of_squares"
+    }
+    fn resized(&self, rows: usize, cols: usize) -> Self {
+        SumOfSquaresCase { n: rows * cols }
     }
     fn inputs(&self) -> Vec<(&'static str, Vec<f32>)> {
         vec![("inp", noise(1, self.n))]

@@ -64,16 +64,12 @@ fn training(arch: Arch, threads: usize) -> (usize, Vec<usize>) {
     (config.n_embd, config.n_layer, config.n_head) = (48, 3, 4);
     config.set_dropout(0.1);
     let options = OptimOptions {
-        learning_rate: 3e-3,
         min_lr: 3e-4,
         warmup_iters: 2,
         lr_decay_iters: 200,
         schedule: Schedule::Cosine,
-        weight_decay: 0.1,
-        beta1: 0.9,
         beta2: 0.99,
-        eps: 1e-8,
-        grad_clip: 1.0,
+        ..OptimOptions::constant(3e-3)
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {

@@ -25,11 +25,13 @@ if [ ${#names[@]} = 0 ]; then
   names+=(clean)
 fi
 
-# The files as they are now, committed or not. Kept times let cargo build only what a patch touches.
+# The files as they are now, committed or not. Kept times let cargo build only what a patch touches, and that always: an
+# earlier run may have ended with a patch applied.
 rm -rf "$tree"
 mkdir -p "$tree"
 (cd "$root" && git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -cf - -T -) |
   tar -xf - -C "$tree"
+(cd "$tree" && sed -n 's|^+++ b/||p' "$here"/*.patch | sort -u | xargs touch)
 # Not the tree's own: cargo would take what a patch left there for the tree's.
 export CARGO_TARGET_DIR=$work/target
 # Else git would take the copy for a part of this repository, and apply nothing.

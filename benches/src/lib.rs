@@ -1,2 +1,4 @@
 //! The benches of this workspace stand in `benches/benches`; what they measure, and against what, in
-//! `longhand-measure`.
+//! `longhand-measure`. Here is what the gate decides and from which file.
+
+pub mod gate;

@@ -1,9 +1,15 @@
-//! Criterion over the cases of the table: every ISA of this machine, 1 and 2 threads.
+//! Criterion over the cases of the table: every ISA of this machine, one thread and as many as cores are granted.
 
 use criterion::{Criterion, Throughput};
 use longhand_measure::{cases, peak, pool};
 use longhand_tensor::{Ctx, Isa};
 use std::time::Duration;
+
+/// One thread, and one for each core that the process may use by its affinity and its cgroup's quota.
+fn threads() -> Vec<usize> {
+    let granted = std::thread::available_parallelism().map_or(1, usize::from);
+    if granted > 1 { vec![1, granted] } else { vec![1] }
+}
 
 /// Benches the cases whose names begin with one of `prefixes` and prints the peak of each ISA first.
 pub fn run(prefixes: &[&str]) {
@@ -11,7 +17,7 @@ pub fn run(prefixes: &[&str]) {
     for isa in Isa::available() {
         let ratio = peak::ports_times_latency(isa, 20);
         let trust = if peak::is_trusted(ratio) { "trusted" } else { "UNTRUSTED" };
-        for threads in [1, 2] {
+        for threads in threads() {
             let best = pool(threads).install(|| (0..20).map(|_| peak::fma_window(isa)).fold(0.0, f64::max));
             println!("peak {isa}/{threads}: {:.1} GFLOP/s, independent/dependent {ratio:.2} ({trust})", best / 1e9);
         }
@@ -24,7 +30,7 @@ pub fn run(prefixes: &[&str]) {
             cases::Quoted::Bytes => Throughput::Bytes(case.bytes as u64),
         });
         for isa in Isa::available() {
-            for threads in [1, 2] {
+            for threads in threads() {
                 let pool = pool(threads);
                 group.bench_function(format!("{isa}/{threads}"), |b| {
                     let (ctx, mut run) = (pool.install(|| Ctx::new(isa)), (case.build)());

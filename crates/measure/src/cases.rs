@@ -129,7 +129,8 @@ pub(crate) fn ids(n: usize, below: usize) -> Vec<u32> {
     (0..n as u64).map(|i| rng.below(i, below as u32)).collect()
 }
 
-fn linear(m: usize, n: usize, k: usize, packed: bool) -> Case {
+/// A linear layer's product: `matmul/MxNxK`, or `matmul_packed/MxNxK`.
+pub fn linear(m: usize, n: usize, k: usize, packed: bool) -> Case {
     let name = format!("matmul{}/{m}x{n}x{k}", if packed { "_packed" } else { "" });
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
     Case::computes(name, flops, f32s(m * k + n * k + m * n), move || {

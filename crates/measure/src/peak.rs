@@ -47,6 +47,12 @@ fn independent(isa: Isa, steps: usize) -> (usize, f32) {
     }
 }
 
+/// At most `flops` operations of the peak loop on the calling thread, less than one step short of it.
+pub fn multiply_adds(isa: Isa, flops: usize) {
+    let (vectors, _) = independent(isa, 0);
+    black_box(independent(isa, flops / (vectors * LANES * 2)));
+}
+
 /// Registers that one vector of 16 takes: so many chains run in a "single" one.
 fn registers(isa: Isa) -> usize {
     match isa.name() {
@@ -101,6 +107,15 @@ mod tests {
         for isa in Isa::available() {
             let rates = [fma_window(isa), ports_times_latency(isa, 2)];
             assert!(rates.iter().all(|r| r.is_finite() && *r > 0.0), "{isa}: {rates:?}");
+            let time = |flops| {
+                let seconds = (0..20).map(|_| {
+                    let began = Instant::now();
+                    multiply_adds(isa, flops);
+                    began.elapsed().as_secs_f64()
+                });
+                seconds.fold(f64::INFINITY, f64::min)
+            };
+            assert!(time(4_000_000) > 2.0 * time(1_000_000), "{isa}: four times the work");
         }
         assert!(is_trusted(8.0) && !is_trusted(1.0) && !is_trusted(f64::NAN));
     }

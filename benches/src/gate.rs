@@ -1,0 +1,328 @@
+//! What the gate decides: limits from `gate.toml`, intervals from Criterion's estimates, a verdict from both.
+//!
+//! ```text
+//! lower end of the interval > limit                    refused
+//! upper end of the interval < limit                    accepted
+//! neither, and twice the samples are allowed           measured again with twice the samples
+//! neither, and they are not                            undecided: accepted only if the median lies below the limit
+//! ```
+//!
+//! The first round that decides is the last one, whichever way it decides: nothing is repeated until it passes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Instruction sets with limits.
+pub const ISAS: [&str; 2] = ["avx2", "avx512"];
+
+/// What is gated: the gate's name of it, and what follows `attention_` in the name of its case.
+pub const CASES: [(&str, &str); 4] = [
+    ("forward_t128", "forward/b1h12t128d64"),
+    ("forward_t1024", "forward/b1h12t1024d64"),
+    ("forward_backward_t128", "forward_backward/b1h12t128d64"),
+    ("forward_backward_t1024", "forward_backward/b1h12t1024d64"),
+];
+
+/// What a case is measured against.
+pub const BASELINES: [&str; 2] = ["peak", "matmul"];
+
+/// A confidence interval of a median ratio.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// Its lower end.
+    pub lower: f64,
+    /// The median itself.
+    pub median: f64,
+    /// Its upper end.
+    pub upper: f64,
+}
+
+impl Interval {
+    /// The median's interval in Criterion's `estimates.json`.
+    pub fn read(path: &Path) -> Result<Interval, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Self::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn parse(text: &str) -> Result<Interval, String> {
+        let json: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let number = |at: &str| {
+            let number = json.pointer(at).and_then(|x| x.as_f64()).filter(|x| x.is_finite() && *x > 0.0);
+            number.ok_or_else(|| format!("no ratio at {at}"))
+        };
+        let lower = number("/median/confidence_interval/lower_bound")?;
+        let upper = number("/median/confidence_interval/upper_bound")?;
+        Ok(Interval { lower, median: number("/median/point_estimate")?, upper })
+    }
+}
+
+/// How a case ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The interval lies below the limit.
+    Accepted,
+    /// The interval lies above the limit.
+    Refused,
+    /// The limit lies within the interval of the last round, and the median below the limit.
+    UndecidedBelow,
+    /// The limit lies within the interval of the last round, and the median does not lie below it.
+    UndecidedAbove,
+}
+
+impl Verdict {
+    /// Whether the gate lets it through.
+    pub fn passes(self) -> bool {
+        matches!(self, Verdict::Accepted | Verdict::UndecidedBelow)
+    }
+
+    /// As it is printed.
+    pub fn text(self) -> &'static str {
+        match self {
+            Verdict::Accepted => "accepted",
+            Verdict::Refused => "REFUSED",
+            Verdict::UndecidedBelow => "undecided, accepted by its median",
+            Verdict::UndecidedAbove => "undecided, REFUSED by its median",
+        }
+    }
+}
+
+/// A verdict, and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The last round's interval.
+    pub interval: Interval,
+    /// The last round's samples.
+    pub samples: usize,
+}
+
+/// Decides one case. `measure(n)` gives the interval of n new samples, or `None` where the case was not run at all.
+pub fn decide<E>(
+    limit: f64,
+    rounds: Rounds,
+    mut measure: impl FnMut(usize) -> Result<Option<Interval>, E>,
+) -> Result<Option<Decision>, E> {
+    let mut samples = rounds.samples;
+    loop {
+        let Some(interval) = measure(samples)? else { return Ok(None) };
+        let last = samples * 2 > rounds.most;
+        let verdict = if interval.lower > limit {
+            Verdict::Refused
+        } else if interval.upper < limit {
+            Verdict::Accepted
+        } else if !last {
+            samples *= 2;
+            continue;
+        } else if interval.median < limit {
+            Verdict::UndecidedBelow
+        } else {
+            Verdict::UndecidedAbove
+        };
+        return Ok(Some(Decision { verdict, interval, samples }));
+    }
+}
+
+/// How much is measured before a decision.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rounds {
+    /// Samples of the first round.
+    pub samples: usize,
+    /// Most samples of a round.
+    pub most: usize,
+    /// Confidence of the intervals.
+    pub confidence: f64,
+}
+
+/// `gate.toml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// How much is measured.
+    pub rounds: Rounds,
+    ratios: BTreeMap<[&'static str; 3], f64>,
+}
+
+/// Greatest limit that makes sense: the fused attention at a hundredth of the peak.
+const HIGHEST: f64 = 100.0;
+
+impl Limits {
+    /// Reads `text`; a fault is one line: what is wrong, and the values that are right.
+    pub fn parse(text: &str) -> Result<Limits, String> {
+        let mut root: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
+            format!("line {line}: {}", e.message().replace('\n', " "))
+        })?;
+        let mut rounds = table(&mut root, "", "rounds")?;
+        let samples = whole(&mut rounds, "samples", 10, 1000)?;
+        let most = whole(&mut rounds, "most", samples, 10_000)?;
+        let confidence = number(&mut rounds, "rounds", "confidence", 0.5, 0.9999)?;
+        nothing_else(&rounds, "rounds.")?;
+        let mut ratios = BTreeMap::new();
+        for isa in ISAS {
+            let mut cases = table(&mut root, "", isa)?;
+            for (case, _) in CASES {
+                let mut overs = table(&mut cases, &format!("{isa}."), case)?;
+                for over in BASELINES {
+                    let ratio = number(&mut overs, &format!("{isa}.{case}"), over, 0.01, HIGHEST)?;
+                    ratios.insert([isa, case, over], ratio);
+                }
+                nothing_else(&overs, &format!("{isa}.{case}."))?;
+            }
+            nothing_else(&cases, &format!("{isa}."))?;
+        }
+        nothing_else(&root, "")?;
+        Ok(Limits { rounds: Rounds { samples, most, confidence }, ratios })
+    }
+
+    /// The highest ratio accepted for a case of `CASES` over one of `BASELINES` on one of `ISAS`.
+    pub fn of(&self, isa: &'static str, case: &'static str, over: &'static str) -> f64 {
+        self.ratios[&[isa, case, over]]
+    }
+}
+
+fn table(of: &mut toml::Table, path: &str, name: &str) -> Result<toml::Table, String> {
+    match of.remove(name) {
+        Some(toml::Value::Table(t)) => Ok(t),
+        Some(other) => Err(format!("{path}{name} is {}; a table is wanted", shown(&other))),
+        None => Err(format!("{path}{name} is missing; a table is wanted")),
+    }
+}
+
+fn number(of: &mut toml::Table, path: &str, name: &str, low: f64, high: f64) -> Result<f64, String> {
+    let wanted = format!("a number from {low} to {high} is wanted");
+    let value = of.remove(name).ok_or_else(|| format!("{path}.{name} is missing; {wanted}"))?;
+    let x = value.as_float().or(value.as_integer().map(|i| i as f64));
+    x.filter(|x| (low..=high).contains(x)).ok_or_else(|| format!("{path}.{name} is {}; {wanted}", shown(&value)))
+}
+
+fn whole(of: &mut toml::Table, name: &str, low: usize, high: usize) -> Result<usize, String> {
+    let wanted = format!("a whole number from {low} to {high} is wanted");
+    let value = of.remove(name).ok_or_else(|| format!("rounds.{name} is missing; {wanted}"))?;
+    let n = value.as_integer().and_then(|i| usize::try_from(i).ok()).filter(|n| (low..=high).contains(n));
+    n.ok_or_else(|| format!("rounds.{name} is {}; {wanted}", shown(&value)))
+}
+
+fn nothing_else(of: &toml::Table, path: &str) -> Result<(), String> {
+    match of.keys().next() {
+        Some(key) => Err(format!("{path}{key} is not known")),
+        None => Ok(()),
+    }
+}
+
+fn shown(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Float(x) => x.to_string(),
+        toml::Value::Integer(x) => x.to_string(),
+        toml::Value::String(s) => format!("{s:?}"),
+        other => format!("of type {}", other.type_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUNDS: Rounds = Rounds { samples: 20, most: 100, confidence: 0.99 };
+
+    /// Decides at the limit 1.5 from one interval a round, and says which rounds were measured.
+    fn rounds(intervals: &[[f64; 3]]) -> (Verdict, Vec<usize>) {
+        let (mut asked, mut left) = (Vec::new(), intervals.iter());
+        let decision = decide(1.5, ROUNDS, |n| {
+            asked.push(n);
+            let [lower, median, upper] = *left.next().expect("no round after the deciding one");
+            Ok::<_, String>(Some(Interval { lower, median, upper }))
+        });
+        let decision = decision.expect("measured").expect("run");
+        assert_eq!(left.next(), None);
+        assert_eq!(Some(&decision.samples), asked.last());
+        (decision.verdict, asked)
+    }
+
+    #[test]
+    fn an_interval_clear_of_the_limit_decides_at_once() {
+        assert_eq!(rounds(&[[1.51, 1.6, 1.7]]), (Verdict::Refused, vec![20]));
+        assert_eq!(rounds(&[[1.3, 1.4, 1.49]]), (Verdict::Accepted, vec![20]));
+    }
+
+    #[test]
+    fn an_interval_across_the_limit_is_widened_and_either_verdict_ends_it() {
+        let across = [1.4, 1.49, 1.6];
+        assert_eq!(rounds(&[across, [1.3, 1.4, 1.49]]), (Verdict::Accepted, vec![20, 40]));
+        assert_eq!(rounds(&[across, across, [1.51, 1.52, 1.6]]), (Verdict::Refused, vec![20, 40, 80]));
+    }
+
+    #[test]
+    fn after_the_most_samples_the_median_decides_and_says_so() {
+        // 160 samples would be more than 100.
+        let across = [1.4, 1.51, 1.6];
+        assert_eq!(rounds(&[across, across, [1.4, 1.49, 1.6]]), (Verdict::UndecidedBelow, vec![20, 40, 80]));
+        assert_eq!(rounds(&[across, across, across]), (Verdict::UndecidedAbove, vec![20, 40, 80]));
+        // Ends that touch the limit are across it, and so is a median upon it.
+        assert_eq!(rounds(&[[1.5, 1.5, 1.5]; 3]).0, Verdict::UndecidedAbove);
+        assert!(Verdict::Accepted.passes() && Verdict::UndecidedBelow.passes());
+        assert!(!Verdict::Refused.passes() && !Verdict::UndecidedAbove.passes());
+    }
+
+    #[test]
+    fn a_case_that_was_not_run_has_no_decision_and_a_failure_passes_through() {
+        assert_eq!(decide(1.5, ROUNDS, |_| Ok::<_, String>(None)), Ok(None));
+        assert_eq!(decide(1.5, ROUNDS, |_| Err("unreadable")), Err("unreadable"));
+    }
+
+    #[test]
+    fn estimates_are_read_as_criterion_writes_them() {
+        let of = |lower: &str| {
+            format!(
+                r#"{{"mean":{{"point_estimate":9.0}},"median":{{"confidence_interval":{{"confidence_level":0.99,
+                "lower_bound":{lower},"upper_bound":1.6}},"point_estimate":1.5,"standard_error":0.1}},"slope":null}}"#
+            )
+        };
+        assert_eq!(Interval::parse(&of("1.4")), Ok(Interval { lower: 1.4, median: 1.5, upper: 1.6 }));
+        let fault = Interval::parse(&of("null")).expect_err("no number");
+        assert_eq!(fault, "no ratio at /median/confidence_interval/lower_bound");
+        assert!(Interval::parse("{").is_err());
+    }
+
+    #[test]
+    fn the_limits_of_this_tree_are_sound() {
+        let limits = Limits::parse(include_str!("../gate.toml")).expect("gate.toml is sound");
+        for isa in ISAS {
+            for (case, _) in CASES {
+                for over in BASELINES {
+                    assert!(limits.of(isa, case, over) >= 1.0, "{isa} {case} {over}: below the peak");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_file_gets_one_clear_line() {
+        let good = include_str!("../gate.toml");
+        let line = |from: &str, to: &str| {
+            assert!(good.contains(from), "{from}");
+            let fault = Limits::parse(&good.replacen(from, to, 1)).expect_err(to);
+            assert!(!fault.contains('\n'), "{fault}");
+            fault
+        };
+        let wanted = "a number from 0.01 to 100 is wanted";
+        let at = "avx2.forward_t128.peak";
+        let peak = good.lines().find(|l| l.starts_with("peak")).expect("a limit");
+        assert_eq!(line(peak, "peak = -1.5"), format!("{at} is -1.5; {wanted}"));
+        assert_eq!(line(peak, "peak = nan"), format!("{at} is NaN; {wanted}"));
+        assert_eq!(line(peak, "peak = 101"), format!("{at} is 101; {wanted}"));
+        assert_eq!(line(peak, "peak = \"low\""), format!("{at} is \"low\"; {wanted}"));
+        assert_eq!(line(peak, ""), format!("{at} is missing; {wanted}"));
+        assert_eq!(line(peak, &format!("{peak}\npeek = 1.0")), "avx2.forward_t128.peek is not known");
+        assert_eq!(
+            line("[avx2.forward_t128]", "[avx2.forward_t127]"),
+            "avx2.forward_t128 is missing; a table is wanted"
+        );
+        assert_eq!(line("[rounds]", "[round]"), "rounds is missing; a table is wanted");
+        let samples = good.lines().find(|l| l.starts_with("samples")).expect("rounds.samples");
+        let fault = line(samples, "samples = 9");
+        assert_eq!(fault, "rounds.samples is 9; a whole number from 10 to 1000 is wanted");
+        let fault = line(samples, "samples = 999");
+        assert!(fault.starts_with("rounds.most is ") && fault.ends_with("from 999 to 10000 is wanted"), "{fault}");
+        assert!(line(samples, "samples = ").starts_with("line "));
+    }
+}

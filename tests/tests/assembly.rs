@@ -16,7 +16,7 @@ const ISAS: [&str; 2] = ["simd::avx2::trampoline::<", "simd::avx512::trampoline:
 
 /// Kernels that multiply and add vectors, by a part of their path.
 const KERNELS: &[&str] = &[
-    "attention::forward::Exponentials",
+    "attention::forward::Softmax",
     "attention::backward::Dots",
     "attention::backward::Gradient48",
     "attention::naive::Gradient",

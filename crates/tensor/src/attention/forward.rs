@@ -4,13 +4,11 @@
 //! pack Kᵀ into panels and V into rows, once for a (sequence, head) and 192 queries
 //! for each block of 48 queries
 //!     Q' = Q·scale·log₂e
-//!     for each block of 64 keys it sees:  S = Q'·Kᵀ, m = max(m, S)              S of all blocks stays
-//!     for each block of 64 keys:          P = exp2(S − m), l += P, O += P·V     P of this block alone
+//!     for each block of 48 keys it sees:  S = Q'·Kᵀ              48 × 48 floats in scratch
+//!     for each query:                     m, P = exp2(S − m), l   dropped P become 0
+//!     for each block of 48 keys:          O += P·V
 //!     out = O / l
 //! ```
-//!
-//! So a score is written once and read once, and what the second loop writes stays in L1: at 2,048 keys a block's scores
-//! leave the L2, and every further pass over them would wait for the L3.
 
 use super::cache::KvCache;
 use super::dropout::Keep;
@@ -60,8 +58,8 @@ pub(super) fn forward_over<Q: Lengths>(
         Keys::Rows(..) => longest.next_multiple_of(LANES) * (hs + hsp),
         Keys::Cache(..) => 0,
     };
-    let block = SCORES + 2 * QUERIES * LANES + WIDTH;
-    let scratch = packed + longest.div_ceil(WIDTH) * SCORES + blocks_len(hs) + QUERIES * hsp + block;
+    let keep = if att.active_dropout().is_some() { longest.next_multiple_of(LANES) } else { 0 };
+    let scratch = packed + longest.div_ceil(WIDTH) * SCORES + blocks_len(hs) + QUERIES * hsp + keep;
     let (out, lse) = (Shared::new(out), lse.map(Shared::new));
     for_each_task(ctx, seqs, att, RUN, scratch, |mut scratch, task| {
         let last = att.mask.visible(task.seq, task.to - 1).end;
@@ -131,49 +129,44 @@ impl QueryBlock<'_> {
         let end = end.max(first);
         let queries = take(&mut scratch, blocks_len(hs));
         let out = take(&mut scratch, QUERIES * hsp);
-        let probabilities = take(&mut scratch, SCORES);
-        let (max, sum) = (take(&mut scratch, QUERIES * LANES), take(&mut scratch, QUERIES * LANES));
-        let keep = take(&mut scratch, WIDTH);
         let scores = take(&mut scratch, (end - first) * SCORES);
         blocks(isa, queries, q, stride, rows, hs, self.att.scale_log2());
-        max.fill(f32::NEG_INFINITY);
-        sum.fill(0.0);
         let keys_of = |block: usize| WIDTH.min(ranges.hi[rows - 1] - block * WIDTH);
-        for (block, scores) in (first..end).zip(scores.chunks_exact_mut(SCORES)) {
+        for block in first..end {
             let (start, keys) = (block * WIDTH, keys_of(block));
-            let ranges = &ranges.within(start, keys);
+            let ranges = ranges.within(start, keys);
+            let scores = &mut scores[(block - first) * SCORES..][..SCORES];
             let next =
                 if block + 1 < end { ahead(self.k, start + WIDTH, hs) } else { ahead(self.v, first * WIDTH, hsp) };
-            scores_of(isa, scores, queries, &self.k[start * hs..], rows, keys, hs, ranges, next);
-            dispatch_on(isa, Highest { scores, rows, ranges, max });
+            scores_of(isa, scores, queries, &self.k[start * hs..], rows, keys, hs, &ranges, next);
         }
-        let mut sums = Sums { max: [0.0; QUERIES], sum: [1.0; QUERIES] };
-        dispatch_on(isa, OfLanes { lanes: max, rows, to: &mut sums.max, f: Lanes::Max });
 
+        let mut sums = Sums { max: [0.0; QUERIES], sum: [1.0; QUERIES] };
+        dispatch_on(isa, Softmax { scores, first, rows, ranges: &ranges, sums: &mut sums });
         let mut kept = 1.0;
+        if let Some(dropout) = self.att.active_dropout() {
+            kept = 1.0 - dropout.p;
+            let keep = take(&mut scratch, self.task.seq.keys.next_multiple_of(LANES));
+            for r in 0..rows {
+                let (lo, hi, first_element) = (ranges.lo[r], ranges.hi[r], self.element(&dropout, r));
+                let draw = Keep { dropout, first: first_element, lo, hi, value: 1.0, keep };
+                dispatch_on(isa, draw);
+                dispatch_on(isa, Drop { scores, first, row: r, lo, hi, keep });
+            }
+        }
+
         if first == end {
             out.fill(0.0);
         }
-        for (block, scores) in (first..end).zip(scores.chunks_exact(SCORES)) {
+        for block in first..end {
             let (start, keys) = (block * WIDTH, keys_of(block));
-            let ranges = &ranges.within(start, keys);
-            let p = &mut *probabilities;
-            dispatch_on(isa, Exponentials { p, scores, rows, ranges, max: &sums.max, sum });
-            if let Some(dropout) = self.att.active_dropout() {
-                kept = 1.0 - dropout.p;
-                for r in 0..rows {
-                    let (lo, hi, first) = (ranges.lo[r], ranges.hi[r], self.element(&dropout, r) + start as u64);
-                    dispatch_on(isa, Keep { dropout, first, lo, hi, value: 1.0, keep });
-                    dispatch_on(isa, Drop { p: &mut p[r * WIDTH..][..WIDTH], lo, hi, keep });
-                }
-            }
             let p = Product {
                 clip: Clip::Steps,
-                ranges,
+                ranges: &ranges.within(start, keys),
                 rows,
                 vectors: hsp / LANES,
                 steps: keys,
-                a: p,
+                a: &scores[(block - first) * SCORES..],
                 order: Order::Rows,
                 b: &self.v[start * hsp..],
                 b_vs: LANES,
@@ -185,12 +178,6 @@ impl QueryBlock<'_> {
             };
             product(isa, p);
         }
-        dispatch_on(isa, OfLanes { lanes: sum, rows, to: &mut sums.sum, f: Lanes::Sum });
-        for r in 0..rows {
-            if ranges.lo[r] >= ranges.hi[r] {
-                (sums.max[r], sums.sum[r]) = (f32::INFINITY, 1.0);
-            }
-        }
         let by = sums.sum.map(|l| l * kept);
         let (row, c) = (self.task.query_row + self.from, self.att.heads * hs);
         let start = row * c + self.task.head * hs;
@@ -199,6 +186,11 @@ impl QueryBlock<'_> {
         unsafe {
             put_rows(isa, PutRows { out: self.out, start, stride: c, rows, hs, values: out, width: hsp, f, acc })
         };
+        for r in 0..rows {
+            if ranges.lo[r] >= ranges.hi[r] {
+                sums.max[r] = f32::INFINITY;
+            }
+        }
         sums
     }
 
@@ -261,6 +253,25 @@ impl Sums {
     }
 }
 
+/// Vectors of a block of keys.
+const VECTORS: usize = WIDTH / LANES;
+
+/// Where group `g` of 16 keys of row `r` stands in scores that begin with block `first`.
+#[inline(always)]
+fn place(g: usize, r: usize, first: usize) -> usize {
+    (g / VECTORS - first) * SCORES + r * WIDTH + g % VECTORS * LANES
+}
+
+/// For each row: the scores outside its range become −∞, m their maximum, the scores exp2(s − m), l their sum.
+struct Softmax<'a> {
+    /// [block of 64 keys][48 rows][64 keys], from block `first` on.
+    scores: &'a mut [f32],
+    first: usize,
+    rows: usize,
+    ranges: &'a Ranges,
+    sums: &'a mut Sums,
+}
+
 /// The lane numbers.
 pub(super) const LANE: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
 
@@ -272,106 +283,46 @@ pub(super) fn lanes_of<S: Simd>(s: S, x: S::V, from: usize, to: usize, fill: f32
     s.select(s.gt(s.splat(from as f32), lane), fill, x)
 }
 
-/// The scores of a block of keys outside each row's range become −∞, in the vectors that hold one inside; the others
-/// raise the row's maximum, lane by lane.
-struct Highest<'a> {
-    /// (48, 64)
-    scores: &'a mut [f32],
-    rows: usize,
-    /// Within the block.
-    ranges: &'a Ranges,
-    /// (48, 16)
-    max: &'a mut [f32],
-}
-
-impl Kernel for Highest<'_> {
+impl Kernel for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for r in 0..self.rows {
             let (lo, hi) = (self.ranges.lo[r], self.ranges.hi[r]);
-            let scores = &mut self.scores[r * WIDTH..][..WIDTH];
-            let mut max = s.load(&self.max[r * LANES..]);
-            for at in (lo / LANES * LANES..hi).step_by(LANES) {
-                let mut x = s.load(&scores[at..]);
-                if at < lo || at + LANES > hi {
-                    x = lanes_of(s, x, lo.saturating_sub(at), hi - at, f32::NEG_INFINITY);
-                    s.store(&mut scores[at..], x);
-                }
-                max = s.max(x, max);
+            if lo >= hi {
+                continue;
             }
-            s.store(&mut self.max[r * LANES..], max);
-        }
-    }
-}
-
-/// On each row's range of a block of keys: p = exp2(s − m), and l += p, lane by lane. p is 0 in the other lanes of the
-/// vectors that hold the range.
-struct Exponentials<'a> {
-    /// (48, 64)
-    p: &'a mut [f32],
-    /// (48, 64), after `Highest`.
-    scores: &'a [f32],
-    rows: usize,
-    /// Within the block.
-    ranges: &'a Ranges,
-    max: &'a [f32; QUERIES],
-    /// (48, 16)
-    sum: &'a mut [f32],
-}
-
-impl Kernel for Exponentials<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for r in 0..self.rows {
-            let (lo, hi) = (self.ranges.lo[r], self.ranges.hi[r]);
-            let (p, scores) = (&mut self.p[r * WIDTH..][..WIDTH], &self.scores[r * WIDTH..][..WIDTH]);
-            let (max, mut sum) = (s.splat(self.max[r]), s.load(&self.sum[r * LANES..]));
-            for at in (lo / LANES * LANES..hi).step_by(LANES) {
-                let x = exp2_low(s, s.sub(s.load(&scores[at..]), max));
-                sum = s.add(sum, x);
-                s.store(&mut p[at..], x);
+            let at = |g: usize| place(g, r, self.first);
+            // Groups of 16 keys; the first and the last may be visible in part.
+            let (from, to) = (lo / LANES, hi.div_ceil(LANES));
+            for g in [from, to - 1] {
+                let (start, x) = (g * LANES, s.load(&self.scores[at(g)..]));
+                let x = lanes_of(s, x, lo.saturating_sub(start), hi - start, f32::NEG_INFINITY);
+                s.store(&mut self.scores[at(g)..], x);
             }
-            s.store(&mut self.sum[r * LANES..], sum);
+            let mut max = s.splat(f32::NEG_INFINITY);
+            for g in from..to {
+                max = s.max(s.load(&self.scores[at(g)..]), max);
+            }
+            let m = s.reduce_max(max);
+            let (mv, mut sum) = (s.splat(m), s.zero());
+            for g in from..to {
+                let p = exp2_low(s, s.sub(s.load(&self.scores[at(g)..]), mv));
+                sum = s.add(sum, p);
+                s.store(&mut self.scores[at(g)..], p);
+            }
+            self.sums.max[r] = m;
+            self.sums.sum[r] = s.reduce_add(sum);
         }
     }
 }
 
-/// What becomes of a row's 16 lanes.
-#[derive(Clone, Copy)]
-enum Lanes {
-    Max,
-    Sum,
-}
-
-/// Reduces (48, 16) to a number a row.
-struct OfLanes<'a> {
-    lanes: &'a [f32],
-    rows: usize,
-    to: &'a mut [f32; QUERIES],
-    f: Lanes,
-}
-
-impl Kernel for OfLanes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (to, lanes) in self.to.iter_mut().zip(self.lanes.chunks_exact(LANES)).take(self.rows) {
-            *to = match self.f {
-                Lanes::Max => s.reduce_max(s.load(lanes)),
-                Lanes::Sum => s.reduce_add(s.load(lanes)),
-            };
-        }
-    }
-}
-
-/// One row of p times keep, in the vectors that hold lo..hi.
+/// Row `row` of the scores times keep, vector by vector from the first key to the last.
 struct Drop<'a> {
-    p: &'a mut [f32],
+    scores: &'a mut [f32],
+    first: usize,
+    row: usize,
     lo: usize,
     hi: usize,
     keep: &'a [f32],
@@ -382,9 +333,10 @@ impl Kernel for Drop<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for at in (self.lo / LANES * LANES..self.hi).step_by(LANES) {
-            let x = s.mul(s.load(&self.p[at..]), s.load(&self.keep[at..]));
-            s.store(&mut self.p[at..], x);
+        for g in self.lo / LANES..self.hi.div_ceil(LANES) {
+            let at = place(g, self.row, self.first);
+            let x = s.mul(s.load(&self.scores[at..]), s.load(&self.keep[g * LANES..]));
+            s.store(&mut self.scores[at..], x);
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Tokenizer {
     /// Tokens that only `Special::Parse` finds in a text: content and id, the longest first.
     special: Vec<(String, u32)>,
     end: Option<u32>,
+    /// Whether a prompt begins with the end token: `add_bos_token` of tokenizer_config.json.
+    adds_bos: bool,
     model: Model,
 }
 
@@ -90,7 +92,7 @@ impl Tokenizer {
         tokens.push(END_OF_TEXT.to_string());
         bytes.push(END_OF_TEXT.as_bytes().into());
         let special = vec![(END_OF_TEXT.to_string(), 256)];
-        Tokenizer { kind: Kind::Bytes, tokens, bytes, special, end: Some(256), model: Model::Bytes }
+        Tokenizer { kind: Kind::Bytes, tokens, bytes, special, end: Some(256), adds_bos: false, model: Model::Bytes }
     }
 
     /// The characters of these texts in the order of their code points, and then the end of text.
@@ -122,7 +124,15 @@ impl Tokenizer {
         let bytes = tokens.iter().map(|t| t.as_bytes().into()).collect();
         let ids = all.into_iter().zip(0..).collect();
         let special = vec![(END_OF_TEXT.to_string(), end)];
-        Tokenizer { kind: Kind::Chars, tokens, bytes, special, end: Some(end), model: Model::Chars(ids) }
+        Tokenizer {
+            kind: Kind::Chars,
+            tokens,
+            bytes,
+            special,
+            end: Some(end),
+            adds_bos: false,
+            model: Model::Chars(ids),
+        }
     }
 
     /// A tokenizer of that kind for these texts, the training part of the data. `vocab_size` is for `bpe` alone;
@@ -161,6 +171,27 @@ impl Tokenizer {
     /// The id of the token that ends a text.
     pub fn end_id(&self) -> Option<u32> {
         self.end
+    }
+
+    /// The same tokenizer for a model that sees texts from their beginning only: its prompts begin with the end token. At
+    /// other positions the model would read a prompt as something it never learnt.
+    pub fn with_bos(mut self) -> Tokenizer {
+        self.adds_bos = true;
+        self
+    }
+
+    /// The ids that a model goes on from: those of `text`, behind the end token `with_bos` or where there are none.
+    ///
+    /// # Errors
+    /// As `encode`; `Tokenizer` for an empty prompt where no token ends a text.
+    pub fn encode_prompt(&self, text: &str, special: Special) -> Result<Vec<u32>> {
+        let mut ids = self.encode(text, special)?;
+        let begun = ids.first().is_some_and(|first| Some(*first) == self.end);
+        if ids.is_empty() || (self.adds_bos && !begun) {
+            let none = || Error::tokenizer("a prompt is empty, and this model has no token that begins a text");
+            ids.insert(0, self.end.ok_or_else(none)?);
+        }
+        Ok(ids)
     }
 
     /// The vocabulary's entry for an id: printable for bytes (a space is `Ġ`); `None` beyond V.
@@ -355,6 +386,23 @@ mod tests {
         assert_eq!(t.encode("a<|endoftext|>b", Special::Parse).unwrap(), [0, 2, 1]);
         let line = t.encode("a<|endoftext|>bé", Special::Parse).unwrap_err().to_string();
         assert!(line.contains("at position 15 (line 1, byte 15)"), "{line}");
+    }
+
+    #[test]
+    fn prompts_begin_where_the_model_s_texts_do() {
+        let prompt = |t: &Tokenizer, text: &str| t.encode_prompt(text, Special::Parse).unwrap();
+        let windows = Tokenizer::bytes();
+        assert_eq!((prompt(&windows, "ab"), prompt(&windows, "")), (vec![97, 98], vec![256]));
+        let dir = crate::fs::TestDir::new("prompts");
+        windows.with_bos().save(dir.path(), 8).unwrap();
+        let texts = Tokenizer::load(dir.path()).unwrap();
+        assert_eq!(prompt(&texts, "ab"), [256, 97, 98]);
+        assert_eq!(prompt(&texts, "<|endoftext|>ab"), [256, 97, 98]);
+        assert_eq!((prompt(&texts, ""), texts.encode("ab", Special::Parse).unwrap()), (vec![256], vec![97, 98]));
+        let config = dir.path().join("tokenizer_config.json");
+        std::fs::write(&config, r#"{"add_bos_token": 1}"#).unwrap();
+        let line = Tokenizer::load(dir.path()).unwrap_err().to_string();
+        assert!(line.ends_with("tokenizer_config.json: add_bos_token = 1: must be true or false"), "{line}");
     }
 
     #[test]

@@ -116,12 +116,7 @@ fn read_prompt(path: &Path) -> Result<String, Failure> {
 
 fn encoded(trained: &Trained, prompt: &str, args: &GenerateArgs) -> Result<Vec<u32>, Failure> {
     let special = if args.no_parse_special { Special::Text } else { Special::Parse };
-    let mut ids = trained.tokenizer.encode(prompt, special).map_err(|e| Failure::new(format!("prompt: {e}")))?;
-    if ids.is_empty() {
-        let end = trained.tokenizer.end_id();
-        ids.push(end.ok_or_else(|| Failure::new("prompt: is empty, and this model has no token that begins a text"))?);
-    }
-    Ok(ids)
+    trained.tokenizer.encode_prompt(prompt, special).map_err(|e| Failure::new(format!("prompt: {e}")))
 }
 
 /// Refuses more sequences than fit the memory.

@@ -132,7 +132,7 @@ pub(super) fn byte_level_bpe(
         )
         .collect();
     let tokens = tokens.into_iter().map(|(_, t, _)| t).collect();
-    Ok(Tokenizer { kind: Kind::Bpe, tokens, bytes, special, end, model: Model::Bpe(Box::new(bpe)) })
+    Ok(Tokenizer { kind: Kind::Bpe, tokens, bytes, special, end, adds_bos: false, model: Model::Bpe(Box::new(bpe)) })
 }
 
 /// How often each word of the pattern stands in the texts, as bytes.

@@ -18,6 +18,8 @@ use std::path::Path;
 /// The file of a tokenizer in a model's folder.
 pub const TOKENIZER_JSON: &str = "tokenizer.json";
 
+const CONFIG_JSON: &str = "tokenizer_config.json";
+
 /// The largest tokenizer.json read: 64 times the one of a vocabulary of 50,000.
 const MAX_FILE: u64 = 256 << 20;
 
@@ -90,21 +92,33 @@ impl Tokenizer {
                 object["eos_token"] = end.into();
             }
         }
-        for (name, value) in
-            [(TOKENIZER_JSON, self.to_json()), ("tokenizer_config.json", config), ("special_tokens_map.json", map)]
+        if self.adds_bos {
+            config["add_bos_token"] = true.into();
+        }
+        for (name, value) in [(TOKENIZER_JSON, self.to_json()), (CONFIG_JSON, config), ("special_tokens_map.json", map)]
         {
             write_atomic(&folder.join(name), format!("{value:#}\n").as_bytes())?;
         }
         Ok(())
     }
 
-    /// Reads the tokenizer.json of a folder.
+    /// Reads the tokenizer.json of a folder, and what its tokenizer_config.json, if there is one, says of prompts.
     ///
     /// # Errors
     /// `Io`, or `BadFile` naming the field, its value and what it must be.
     pub fn load(folder: impl AsRef<Path>) -> Result<Tokenizer> {
         let path = folder.as_ref().join(TOKENIZER_JSON);
-        Tokenizer::from_json(&read_limited(&path, MAX_FILE)?, &path)
+        let mut tokenizer = Tokenizer::from_json(&read_limited(&path, MAX_FILE)?, &path)?;
+        let path = folder.as_ref().join(CONFIG_JSON);
+        if path.exists() {
+            let config = json::parse(&read_limited(&path, MAX_FILE)?, &path)?;
+            tokenizer.adds_bos = match get(&config, "add_bos_token") {
+                Value::Null => false,
+                Value::Bool(adds) => *adds,
+                other => return Err(Error::bad_file(&path, "add_bos_token", shown(other), "must be true or false")),
+            };
+        }
+        Ok(tokenizer)
     }
 
     /// Reads the text of a tokenizer.json; `path` is for the errors.

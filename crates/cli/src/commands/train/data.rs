@@ -57,7 +57,8 @@ pub fn story_tokenizer(settings: &Settings) -> Result<Tokenizer, Failure> {
     let texts: Vec<String> =
         World::full().stories(usual::SEED, Split::Train, usual::FOR_TOKENIZER).map(|s| s.text).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    Ok(Tokenizer::train(settings.tokenizer, &texts, settings.vocab_size)?)
+    // A story is told from its beginning, never from its middle.
+    Ok(Tokenizer::train(settings.tokenizer, &texts, settings.vocab_size)?.with_bos())
 }
 
 /// The embedded stories as rows.

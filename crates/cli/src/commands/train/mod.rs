@@ -175,14 +175,7 @@ fn assemble(
     data: Data,
     trainer: Trainer,
 ) -> Result<Run, Failure> {
-    let mut prompt = Vec::new();
-    // A story is told from its beginning; a text may be joined anywhere.
-    if (data.stories.is_some() || data.prompt.is_empty())
-        && let Some(end) = tokenizer.end_id()
-    {
-        prompt.push(end);
-    }
-    tokenizer.encode_into(&data.prompt, Special::Parse, &mut prompt)?;
+    let prompt = tokenizer.encode_prompt(&data.prompt, Special::Parse)?;
     let files = snapshot::tokenizer_files(dir.path())?;
     Ok(Run { dir, settings, tokenizer, files, data, trainer, prompt })
 }

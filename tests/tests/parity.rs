@@ -5,7 +5,7 @@
 use longhand_gpt::config::Config;
 use longhand_gpt::data::Batch as Rows;
 use longhand_gpt::model::Gpt;
-use longhand_gpt::optim::{OptimOptions, Schedule};
+use longhand_gpt::optim::OptimOptions;
 use longhand_gpt::train::Trainer;
 use longhand_tensor::exec::{Batch, Exec, IGNORE, Infer, InferMemory, PackedParams, Weights};
 use longhand_tensor::params::Params;
@@ -71,18 +71,7 @@ impl Reference {
     }
 
     fn trainer(self, isa: Isa) -> Trainer {
-        let options = OptimOptions {
-            learning_rate: 1e-3,
-            min_lr: 1e-3,
-            warmup_iters: 0,
-            lr_decay_iters: 0,
-            schedule: Schedule::Constant,
-            weight_decay: 0.1,
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            grad_clip: 1.0,
-        };
+        let options = OptimOptions::constant(1e-3);
         Trainer::with_params(Ctx::new(isa), self.model, self.params, options, 0).unwrap()
     }
 }

@@ -18,7 +18,7 @@ pub fn run(prefixes: &[&str]) {
         let ratio = peak::ports_times_latency(isa, 20);
         let trust = if peak::is_trusted(ratio) { "trusted" } else { "UNTRUSTED" };
         for threads in threads() {
-            let best = pool(threads).install(|| (0..20).map(|_| peak::fma_window(isa)).fold(0.0, f64::max));
+            let best = pool(threads).install(|| peak::best_fma_window(isa, 20));
             println!("peak {isa}/{threads}: {:.1} GFLOP/s, independent/dependent {ratio:.2} ({trust})", best / 1e9);
         }
     }

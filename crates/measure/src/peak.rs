@@ -75,6 +75,11 @@ pub fn fma_window(isa: Isa) -> f64 {
     flops / began.elapsed().as_secs_f64()
 }
 
+/// The best of `windows`.
+pub fn best_fma_window(isa: Isa, windows: usize) -> f64 {
+    (0..windows).map(|_| fma_window(isa)).fold(0.0, f64::max)
+}
+
 /// Independent over dependent chains on the calling thread, each the best of `windows`, with clocks alike as
 /// windows alternate: ports × latency.
 pub fn ports_times_latency(isa: Isa, windows: usize) -> f64 {

@@ -9,9 +9,9 @@
 
 use crate::caches::caches;
 use crate::cases::{Case, Quoted};
-use crate::peak::{fma_window, is_trusted, ports_times_latency};
+use crate::peak::{best_fma_window, is_trusted, ports_times_latency};
 use crate::sampling::{Sample, sample};
-use crate::streams::{Stream, Traffic};
+use crate::streams::{BEYOND_CACHES, Stream, Traffic};
 use longhand_tensor::{Ctx, Isa};
 use std::time::Duration;
 
@@ -34,8 +34,7 @@ impl Peak {
 
     /// The best of 20 windows, on the threads of the current pool.
     pub fn measure(isa: Isa) -> Peak {
-        let flops = (0..20).map(|_| fma_window(isa)).fold(0.0, f64::max);
-        Peak { isa, flops, ratio: ports_times_latency(isa, 20) }
+        Peak { isa, flops: best_fma_window(isa, 20), ratio: ports_times_latency(isa, 20) }
     }
 }
 
@@ -52,23 +51,17 @@ pub struct Level {
     pub write: f64,
 }
 
-/// The footprint that no cache holds.
-const DRAM: usize = 256 << 20;
-
 /// Reads and writes at half of each cache, and far beyond the last, on the threads of the current pool.
 pub fn levels(isa: Isa) -> Vec<Level> {
     let threads = rayon::current_num_threads();
     let all = caches();
     let largest = all.last().map_or(0, |c| c.bytes);
     let cached = all.iter().map(|c| (format!("L{}", c.level), c.bytes / 2 * threads.div_ceil(c.shared_by)));
-    let beyond = ("DRAM".to_string(), DRAM.max(4 * largest));
+    let beyond = ("DRAM".to_string(), BEYOND_CACHES.max(4 * largest));
     cached
         .chain([beyond])
         .map(|(name, bytes)| {
-            let best = |traffic| {
-                let mut stream = Stream::new(traffic, bytes);
-                (0..10).map(|_| stream.window(isa)).fold(0.0, f64::max)
-            };
+            let best = |traffic| Stream::new(traffic, bytes).best(isa, 10);
             Level { bytes, read: best(Traffic::Read), write: best(Traffic::Write), name }
         })
         .collect()

@@ -1,8 +1,8 @@
 //! Repetitions of a case with windows of what bounds it between them.
 
 use crate::cases::Case;
-use crate::peak::fma_window;
-use crate::streams::Stream;
+use crate::peak::{best_fma_window, fma_window};
+use crate::streams::{BEYOND_CACHES, Stream};
 use longhand_tensor::{Ctx, parallel};
 use std::time::{Duration, Instant};
 
@@ -21,14 +21,11 @@ pub struct Sample {
     pub stream: f64,
 }
 
-/// A stream of more bytes moves no faster: it is in memory already.
-const MOST_STREAMED: f64 = (256 << 20) as f64;
-
 /// Runs `case` at least 5 times and, while `budget` lasts, up to 50 times; after each repetition one window of
 /// the peak loop and one of the stream, at least 20 in all.
 pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     let mut run = (case.build)();
-    let mut stream = Stream::new(case.traffic, case.bytes.min(MOST_STREAMED) as usize);
+    let mut stream = Stream::new(case.traffic, (case.bytes as usize).min(BEYOND_CACHES));
     // As inside a step: the pool's threads are awake when a kernel begins.
     let mut once = || parallel::enter(ctx, || run(ctx));
     once();
@@ -42,9 +39,7 @@ pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
         peak = peak.max(fma_window(ctx.isa()));
         best = best.max(stream.window(ctx.isa()));
     }
-    for _ in seconds.len()..20 {
-        peak = peak.max(fma_window(ctx.isa()));
-    }
+    peak = peak.max(best_fma_window(ctx.isa(), 20usize.saturating_sub(seconds.len())));
     seconds.sort_by(f64::total_cmp);
     Sample { median: seconds[seconds.len() / 2], best: seconds[0], repetitions: seconds.len(), peak, stream: best }
 }

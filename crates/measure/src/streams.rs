@@ -54,6 +54,9 @@ pub struct Stream {
     passes: usize,
 }
 
+/// A footprint that caches do not hold: a stream of more bytes moves no faster.
+pub const BEYOND_CACHES: usize = 256 << 20;
+
 /// Least bytes of a window: below this its start would weigh more than 1%.
 const WINDOW: usize = 8 << 20;
 
@@ -78,6 +81,11 @@ impl Stream {
             black_box(dispatch_on(isa, Pass { traffic, passes, slices }));
         });
         moved as f64 / began.elapsed().as_secs_f64()
+    }
+
+    /// The best of `windows`.
+    pub fn best(&mut self, isa: Isa, windows: usize) -> f64 {
+        (0..windows).map(|_| self.window(isa)).fold(0.0, f64::max)
     }
 }
 

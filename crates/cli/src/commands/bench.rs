@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use crate::machine::peak_memory;
 use crate::pool::Workers;
 use crate::progress::print_line;
-use longhand_measure::peak::fma_window;
-use longhand_measure::streams::{Stream, Traffic};
+use longhand_measure::peak::best_fma_window;
+use longhand_measure::streams::{BEYOND_CACHES, Stream, Traffic};
 use longhand_measure::train_step::TrainStep;
 use longhand_tensor::parallel;
 use serde_json::json;
@@ -40,14 +40,11 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
         if i >= WARM_UP {
             seconds.push(began.elapsed().as_secs_f64());
         }
-        peak = workers.run(|| (0..4).map(|_| fma_window(isa)).fold(peak, f64::max));
+        peak = peak.max(workers.run(|| best_fma_window(isa, 4)));
     }
     let memory = peak_memory();
     drop(running);
-    let bandwidth = workers.run(|| {
-        let mut stream = Stream::new(Traffic::Read, 256 << 20);
-        (0..8).map(|_| stream.window(isa)).fold(0.0, f64::max)
-    });
+    let bandwidth = workers.run(|| Stream::new(Traffic::Read, BEYOND_CACHES).best(isa, 8));
     seconds.sort_by(f64::total_cmp);
     let median = seconds[seconds.len() / 2];
     let (compute, traffic) = (step.flops() / peak, step.bytes() / bandwidth);

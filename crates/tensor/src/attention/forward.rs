@@ -1,7 +1,7 @@
 //! The fused forward: a block of 48 queries against all the keys that it sees.
 //!
 //! ```text
-//! pack Kᵀ into panels and V into rows, once for a (sequence, head) and 192 queries
+//! pack Kᵀ into panels and V into rows, once for a (sequence, head)
 //! for each block of 48 queries
 //!     Q' = Q·scale·log₂e
 //!     for each block of 48 keys it sees:  S = Q'·Kᵀ              48 × 48 floats in scratch
@@ -13,17 +13,25 @@
 use super::cache::KvCache;
 use super::dropout::Keep;
 use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};
-use super::plan::{Lengths, Shared, Task, for_each_task, take};
+use super::plan::{First, Lengths, Shared, Task, for_each_task, take};
 use super::product::{Clip, Order, Product, QUERIES, Ranges, WIDTH, product};
 use super::{Attention, Dropout, Inputs, Mask, Seq};
-use crate::Ctx;
 use crate::matrix::{Accumulate, MatRef};
 use crate::simd::math::exp2_low;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
+use crate::{Ctx, parallel};
 
-/// Queries of a task: enough to pay for packing the keys (about 25 cycles a key against 2,000), few enough to share a
-/// long sequence between threads.
+/// Queries of a task: few enough to share a long sequence between threads. A sequence of no more packs its keys in its
+/// one task; those of longer ones are packed before the first task, since packing them for each of six tasks took an
+/// eighth of the time at 1,024 tokens.
 const RUN: usize = 4 * QUERIES;
+
+/// Keys that are packed at a time.
+const PACK: usize = 256;
+
+/// Floats of keys and values that are packed before the tasks that read them: 16 MiB, half of Zen 3's L3. Tests, whose
+/// batches are small, are to make several groups.
+const PACKED: usize = if cfg!(test) { 1 << 13 } else { 1 << 22 };
 
 /// Floats of one block of scores.
 pub(super) const SCORES: usize = QUERIES * WIDTH;
@@ -33,6 +41,8 @@ pub(super) const SCORES: usize = QUERIES * WIDTH;
 pub(super) enum Keys<'a> {
     /// Rows of k and v, still to be packed.
     Rows(MatRef<'a>, MatRef<'a>),
+    /// Packed for all tasks.
+    Packed(&'a Packed<'a>),
     /// One layer of a cache, and the slot of each sequence.
     Cache(&'a KvCache, usize, &'a [(usize, Seq)]),
 }
@@ -52,47 +62,165 @@ pub(super) fn forward_over<Q: Lengths>(
     seqs: &[Q],
     att: &Attention,
 ) {
-    let (hs, hsp) = (att.head_size, att.head_size.next_multiple_of(LANES));
-    let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
-    let packed = match keys {
-        Keys::Rows(..) => longest.next_multiple_of(LANES) * (hs + hsp),
-        Keys::Cache(..) => 0,
-    };
-    let keep = if att.active_dropout().is_some() { longest.next_multiple_of(LANES) } else { 0 };
-    let scratch = packed + longest.div_ceil(WIDTH) * SCORES + blocks_len(hs) + QUERIES * hsp + keep;
     let (out, lse) = (Shared::new(out), lse.map(Shared::new));
-    for_each_task(ctx, seqs, att, RUN, scratch, |mut scratch, task| {
-        let last = att.mask.visible(task.seq, task.to - 1).end;
-        let at = task.head * hs;
-        let (k, v) = match keys {
-            Keys::Rows(k, v) => {
-                let kp = take(&mut scratch, last.next_multiple_of(LANES) * hs);
-                let vp = take(&mut scratch, last * hsp);
-                let row = |m: MatRef| task.key_row * m.row_stride() + at;
-                if last > 0 {
-                    panels(ctx.isa(), kp, &k.data()[row(k)..], k.row_stride(), last, hs);
-                    let (src, stride) = (&v.data()[row(v)..], v.row_stride());
-                    dispatch_on(ctx.isa(), ScaleRows { dst: vp, width: hsp, src, stride, rows: last, hs, factor: 1.0 });
-                }
-                (&*kp, &*vp)
+    let pass = Pass { ctx, out: &out, lse: lse.as_ref(), q, att };
+    let (k, v) = match keys {
+        Keys::Rows(k, v) if seqs.iter().any(|seq| seq.lengths().queries > RUN) => (k, v),
+        _ => return pass.tasks(seqs, First::default(), keys),
+    };
+    let (mut first, mut rest) = (First::default(), seqs);
+    while !rest.is_empty() {
+        // A group: one sequence, and further ones while their packed keys fit.
+        let (mut count, mut next) = (0, first);
+        for seq in rest.iter().map(Q::lengths) {
+            let keys = next.key_row + seq.keys - first.key_row;
+            if count > 0 && Packed::floats(keys, count + 1, att) > PACKED {
+                break;
             }
-            Keys::Cache(cache, layer, slots) => cache.head(layer, slots[task.sequence].0, task.head),
-        };
-        let mut from = task.from;
-        while from < task.to {
-            let rows = QUERIES.min(task.to - from);
-            let block = QueryBlock { isa: ctx.isa(), att, task, from, rows, k, v, out: &out };
-            let row = task.query_row + from;
-            let sums = block.run(scratch, &q.data()[row * q.row_stride() + at..], q.row_stride());
-            if let Some(lse) = &lse {
-                for r in 0..rows {
-                    // SAFETY: no other task writes this row's lse of this head.
-                    unsafe { lse.range((row + r) * att.heads + task.head, 1)[0] = sums.lse(r) };
-                }
-            }
-            from += rows;
+            count += 1;
+            next = First {
+                sequence: next.sequence + 1,
+                query_row: next.query_row + seq.queries,
+                key_row: next.key_row + seq.keys,
+            };
         }
-    });
+        let group = &rest[..count];
+        let mut memory = ctx.scratch(Packed::floats(next.key_row - first.key_row, count, att));
+        let packed = Packed { memory: Shared::new(&mut memory), first, att };
+        packed.fill(ctx, k, v, group);
+        pass.tasks(group, first, Keys::Packed(&packed));
+        (first, rest) = (next, &rest[count..]);
+    }
+}
+
+/// Packed keys and values of a group of sequences: for each sequence and head the panels, then the rows.
+pub(super) struct Packed<'a> {
+    memory: Shared<'a>,
+    first: First,
+    att: &'a Attention<'a>,
+}
+
+impl Packed<'_> {
+    /// Floats of a key of one head.
+    fn width(att: &Attention) -> usize {
+        att.head_size + att.head_size.next_multiple_of(LANES)
+    }
+
+    /// Floats for `count` sequences of `keys` keys in all, the panels of each rounded up.
+    fn floats(keys: usize, count: usize, att: &Attention) -> usize {
+        (keys + count * (LANES - 1)) * att.heads * Self::width(att)
+    }
+
+    /// Where the panels and the rows begin of a head of a sequence of `keys` keys, the first of them at `key_row`.
+    fn at(&self, sequence: usize, key_row: usize, keys: usize, head: usize) -> (usize, usize) {
+        let before = Self::floats(key_row - self.first.key_row, sequence - self.first.sequence, self.att);
+        let whole = keys.next_multiple_of(LANES);
+        let panels = before + head * whole * Self::width(self.att);
+        (panels, panels + whole * self.att.head_size)
+    }
+
+    /// Packs `seqs`, the group.
+    fn fill<Q: Lengths>(&self, ctx: &Ctx, k: MatRef, v: MatRef, seqs: &[Q]) {
+        let (hs, heads) = (self.att.head_size, self.att.heads);
+        let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
+        parallel::for_each_block(ctx, longest.div_ceil(PACK) * heads, |t| {
+            let (from, head, mut row) = (t / heads * PACK, t % heads, self.first.key_row);
+            for (sequence, seq) in (self.first.sequence..).zip(seqs) {
+                let keys = seq.lengths().keys;
+                let n = PACK.min(keys.saturating_sub(from));
+                let (panels, rows) = self.at(sequence, row, keys, head);
+                let hsp = hs.next_multiple_of(LANES);
+                // SAFETY: keys from..from + n of this head are this block's alone: whole panels, as PACK is a multiple
+                // of 16, and rows.
+                let (kp, vp) = unsafe {
+                    let kp = self.memory.range(panels + from.min(keys) * hs, n.next_multiple_of(LANES) * hs);
+                    (kp, self.memory.range(rows + from.min(keys) * hsp, n * hsp))
+                };
+                pack(ctx.isa(), kp, vp, (k, v), row + from, n, head * hs, hs);
+                row += keys;
+            }
+        });
+    }
+
+    /// The panels and the rows of a task's head.
+    fn of(&self, task: &Task) -> (&[f32], &[f32]) {
+        let (keys, hs) = (task.seq.keys, self.att.head_size);
+        let (panels, rows) = self.at(task.sequence, task.key_row, keys, task.head);
+        // SAFETY: `fill` is over, and nobody writes any more.
+        unsafe {
+            let panels = self.memory.read(panels, keys.next_multiple_of(LANES) * hs);
+            (panels, self.memory.read(rows, keys * hs.next_multiple_of(LANES)))
+        }
+    }
+}
+
+/// Packs channels at..at + hs of `n` rows of k, from `row` on, into panels, and of v into rows.
+fn pack(
+    isa: Isa,
+    kp: &mut [f32],
+    vp: &mut [f32],
+    (k, v): (MatRef, MatRef),
+    row: usize,
+    n: usize,
+    at: usize,
+    hs: usize,
+) {
+    if n > 0 {
+        let width = hs.next_multiple_of(LANES);
+        panels(isa, kp, &k.data()[row * k.row_stride() + at..], k.row_stride(), n, hs);
+        let (src, stride) = (&v.data()[row * v.row_stride() + at..], v.row_stride());
+        dispatch_on(isa, ScaleRows { dst: vp, width, src, stride, rows: n, hs, factor: 1.0 });
+    }
+}
+
+/// What all tasks of a forward share.
+struct Pass<'a> {
+    ctx: &'a Ctx,
+    out: &'a Shared<'a>,
+    lse: Option<&'a Shared<'a>>,
+    q: MatRef<'a>,
+    att: &'a Attention<'a>,
+}
+
+impl Pass<'_> {
+    /// The tasks of `seqs`, which begin at `first` in the batch.
+    fn tasks<Q: Lengths>(&self, seqs: &[Q], first: First, keys: Keys) {
+        let (isa, att, q) = (self.ctx.isa(), self.att, self.q);
+        let (hs, hsp) = (att.head_size, att.head_size.next_multiple_of(LANES));
+        let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
+        let whole = longest.next_multiple_of(LANES);
+        let packed = if matches!(keys, Keys::Rows(..)) { whole * (hs + hsp) } else { 0 };
+        let keep = if att.active_dropout().is_some() { whole } else { 0 };
+        let scratch = packed + longest.div_ceil(WIDTH) * SCORES + blocks_len(hs) + QUERIES * hsp + keep;
+        for_each_task(self.ctx, seqs, first, att, RUN, scratch, |mut scratch, task| {
+            let at = task.head * hs;
+            let (k, v) = match keys {
+                Keys::Rows(k, v) => {
+                    let n = att.mask.visible(task.seq, task.to - 1).end;
+                    let kp = take(&mut scratch, n.next_multiple_of(LANES) * hs);
+                    let vp = take(&mut scratch, n * hsp);
+                    pack(isa, kp, vp, (k, v), task.key_row, n, at, hs);
+                    (&*kp, &*vp)
+                }
+                Keys::Packed(packed) => packed.of(&task),
+                Keys::Cache(cache, layer, slots) => cache.head(layer, slots[task.sequence].0, task.head),
+            };
+            let mut from = task.from;
+            while from < task.to {
+                let rows = QUERIES.min(task.to - from);
+                let block = QueryBlock { isa, att, task, from, rows, k, v, out: self.out };
+                let row = task.query_row + from;
+                let sums = block.run(scratch, &q.data()[row * q.row_stride() + at..], q.row_stride());
+                if let Some(lse) = self.lse {
+                    for r in 0..rows {
+                        // SAFETY: no other task writes this row's lse of this head.
+                        unsafe { lse.range((row + r) * att.heads + task.head, 1)[0] = sums.lse(r) };
+                    }
+                }
+                from += rows;
+            }
+        });
+    }
 }
 
 /// At most 48 queries of one head.

@@ -144,8 +144,9 @@ pub struct Seq {
 /// Shapes: qkv (R, 3C) with rows q | k | v, out (R, C), lse (R, NH); R = Σ queries, and each sequence has as many keys
 /// as queries. Units: lse in bits, log₂ of the softmax's denominator.
 /// Saves: lse and out for the backward. Writes out and lse whole.
-/// Cost: 4·HS flops and one exp2 for each visible (query, key) pair of a head; scratch of a thread
-/// about (2·HS + 48)·T + 96·HS floats.
+/// Cost: 4·HS flops and one exp2 for each visible (query, key) pair of a head; scratch of a thread about
+/// (2·HS + 48)·T + 96·HS floats. Beyond 192 queries the 2·HS·T are shared: the packed keys and values of whole
+/// sequences, 2·C floats a token, at most 16 MiB or what one sequence takes.
 /// Numerics: as in the module's text; bitwise equal to `attention_naive_forward` and `attention_cached`.
 /// Threads: by (sequence, head, 192 queries); bitwise the same for any thread count.
 /// # Errors

@@ -17,6 +17,7 @@
 
 use crate::matmul::microkernel::{Strided, UNROLL, chain};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
+use core::ops::Range;
 
 /// Rows of a block of queries: eight tiles of 6 rows.
 pub(super) const QUERIES: usize = 48;
@@ -105,18 +106,20 @@ pub(super) fn product(isa: Isa, p: Product) {
 }
 
 /// The steps of a tile: `from..to`, of which every row takes `all_from..all_to`.
-struct Steps<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Steps {
     from: usize,
     all_from: usize,
     all_to: usize,
     to: usize,
-    lo: &'a [usize],
-    hi: &'a [usize],
 }
 
-/// Where a tile's operands begin.
+/// Where a tile's operands begin, and the steps of its rows.
 #[derive(Clone, Copy)]
 struct Tile {
+    steps: Steps,
+    lo: *const usize,
+    hi: *const usize,
     a: *const f32,
     b: *const f32,
     b_vs: usize,
@@ -144,36 +147,25 @@ impl Kernel for Product<'_> {
         // Rows of a tile: 6 fill the registers of AVX2, and let AVX-512 hold four vectors of each row.
         let tall = if S::MR < 6 { S::MR } else { 6 };
         let most = const { most_vectors::<S>() };
-        let share = p.next.len().div_ceil(LANES).div_ceil(p.rows.div_ceil(tall));
-        let mut next = p.next.chunks(LANES);
+        let pieces = p.vectors.div_ceil(most[tall]);
+        let mut ahead = Ahead::new(p.next, p.rows.div_ceil(tall) * pieces);
         let mut r = 0;
         while r < p.rows {
-            for line in next.by_ref().take(share) {
-                s.prefetch(line.as_ptr());
-            }
             let mr = tall.min(p.rows - r);
-            let (lo, hi) = (&p.ranges.lo[r..r + mr], &p.ranges.hi[r..r + mr]);
-            let (first, last) = (lo[0], hi[mr - 1]);
-            let (vectors, steps) = match p.clip {
-                Clip::Vectors => {
-                    let all = Steps { from: 0, all_from: 0, all_to: p.steps, to: p.steps, lo, hi };
-                    (first / LANES..last.div_ceil(LANES).min(p.vectors), all)
+            let (vectors, steps) = p.clipped(r, mr);
+            // Tiles below this one that are clipped just as it is: not at all.
+            let mut count = 1;
+            if steps.all_from == steps.from && steps.all_to == steps.to {
+                while r + (count + 1) * mr <= p.rows && p.clipped(r + count * mr, mr) == (vectors.clone(), steps) {
+                    count += 1;
                 }
-                Clip::Steps => {
-                    let to = last.min(p.steps);
-                    let from = first.min(to);
-                    let all_from = lo[mr - 1].clamp(from, to);
-                    let all_to = hi[0].clamp(all_from, to);
-                    let vectors = if from < to || !p.add { p.vectors } else { 0 };
-                    (0..vectors, Steps { from, all_from, all_to, to, lo, hi })
-                }
-            };
+            }
             // As many vectors as the registers hold, the last two pieces of nearly one size.
             let (most, mut v) = (most[mr], vectors.start);
             while v < vectors.end {
                 let left = vectors.end - v;
                 let nv = if left < 2 * most && left > most { left.div_ceil(2) } else { left.min(most) };
-                // SAFETY: rows r..r + mr, vectors v..v + nv and all steps lie within the extents asserted above.
+                // SAFETY: rows r..r + count·mr, vectors v..v + nv and all steps lie within the extents asserted above.
                 unsafe {
                     let t = Tile {
                         a: p.a.as_ptr().add(r * a_rs),
@@ -183,13 +175,66 @@ impl Kernel for Product<'_> {
                         c: p.c.as_mut_ptr().add(r * p.c_rs + v * LANES),
                         c_rs: p.c_rs,
                         add: p.add,
+                        steps,
+                        lo: p.ranges.lo.as_ptr().add(r),
+                        hi: p.ranges.hi.as_ptr().add(r),
                     };
-                    tile_of(s, mr, nv, p.order, &t, &steps);
+                    column_of(s, mr, nv, p.order, t, count, &mut ahead);
                 }
                 v += nv;
             }
-            r += mr;
+            r += count * mr;
         }
+        ahead.share(s, usize::MAX);
+    }
+}
+
+impl Product<'_> {
+    /// The vectors and steps that a tile of rows r..r + mr takes.
+    #[inline(always)]
+    fn clipped(&self, r: usize, mr: usize) -> (Range<usize>, Steps) {
+        let (lo, hi) = (&self.ranges.lo[r..r + mr], &self.ranges.hi[r..r + mr]);
+        let (first, last) = (lo[0], hi[mr - 1]);
+        match self.clip {
+            Clip::Vectors => {
+                let all = Steps { from: 0, all_from: 0, all_to: self.steps, to: self.steps };
+                (first / LANES..last.div_ceil(LANES).min(self.vectors), all)
+            }
+            Clip::Steps => {
+                let to = last.min(self.steps);
+                let from = first.min(to);
+                let all_from = lo[mr - 1].clamp(from, to);
+                let all_to = hi[0].clamp(all_from, to);
+                let vectors = if from < to || !self.add { self.vectors } else { 0 };
+                (0..vectors, Steps { from, all_from, all_to, to })
+            }
+        }
+    }
+}
+
+/// Memory that is asked for line by line, in shares.
+struct Ahead {
+    next: *const f32,
+    lines: usize,
+    /// Lines a tile.
+    share: usize,
+}
+
+impl Ahead {
+    fn new(next: &[f32], tiles: usize) -> Self {
+        let lines = next.len().div_ceil(LANES);
+        Ahead { next: next.as_ptr(), lines, share: lines.div_ceil(tiles) }
+    }
+
+    /// Asks for the lines of the next `tiles` tiles.
+    #[inline(always)]
+    fn share<S: Simd>(&mut self, s: S, tiles: usize) {
+        let lines = self.share.saturating_mul(tiles).min(self.lines);
+        for _ in 0..lines {
+            s.prefetch(self.next);
+            self.next = self.next.wrapping_add(LANES);
+        }
+        self.lines -= lines;
     }
 }
 
@@ -206,11 +251,11 @@ const fn most_vectors<S: Simd>() -> [usize; 7] {
     most
 }
 
-/// The tile of `mr` rows and `nv` vectors.
+/// `count` tiles of `mr` rows and `nv` vectors, one below the other.
 /// # Safety
-/// As `tile`.
+/// As `tile`, for each of them.
 #[inline(always)]
-unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, order: Order, t: &Tile, steps: &Steps) {
+unsafe fn column_of<S: Simd>(s: S, mr: usize, nv: usize, order: Order, t: Tile, count: usize, ahead: &mut Ahead) {
     macro_rules! choose {
         ($(($mr:literal, $nv:literal))*) => {
             match (mr, nv) {
@@ -220,8 +265,8 @@ unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, order: Order, t: &Tile, s
                         // SAFETY: the caller vouches for the tile.
                         unsafe {
                             match order {
-                                Order::Rows => tile::<S, $mr, $nv, WIDTH, 1>(s, t, steps),
-                                Order::Transposed => tile::<S, $mr, $nv, 1, WIDTH>(s, t, steps),
+                                Order::Rows => column::<S, $mr, $nv, WIDTH, 1>(s, t, count, ahead),
+                                Order::Transposed => column::<S, $mr, $nv, 1, WIDTH>(s, t, count, ahead),
                             }
                         }
                     }
@@ -235,18 +280,33 @@ unsafe fn tile_of<S: Simd>(s: S, mr: usize, nv: usize, order: Order, t: &Tile, s
     )(5, 3)(5, 4)(6, 1)(6, 2)(6, 3)(6, 4));
 }
 
+/// A column of tiles without a call or a choice between two of them.
+/// # Safety
+/// As `tile`, for each of them.
+#[inline(always)]
+unsafe fn column<S: Simd, const MR: usize, const NV: usize, const RS: usize, const KS: usize>(
+    s: S,
+    mut t: Tile,
+    count: usize,
+    ahead: &mut Ahead,
+) {
+    for _ in 0..count {
+        ahead.share(s, 1);
+        // SAFETY: the caller's word.
+        unsafe { tile::<S, MR, NV, RS, KS>(s, &t) };
+        (t.a, t.c) = (t.a.wrapping_add(MR * RS), t.c.wrapping_add(MR * t.c_rs));
+        (t.lo, t.hi) = (t.lo.wrapping_add(MR), t.hi.wrapping_add(MR));
+    }
+}
+
 /// One tile; element (r, step) of A stands at r·RS + step·KS.
 ///
 /// # Safety
 /// For r < MR, v < NV and every step in `from..to`: A's element is readable, 16 floats of B and of C are readable, and
 /// those of C writable; `lo` and `hi` have MR elements.
 #[inline(always)]
-unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const KS: usize>(
-    s: S,
-    t: &Tile,
-    steps: &Steps,
-) {
-    let t = *t;
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const KS: usize>(s: S, t: &Tile) {
+    let (t, steps) = (*t, t.steps);
     let mut acc = [[s.zero(); NV]; MR];
     if t.add {
         for r in 0..MR {
@@ -259,13 +319,13 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const
         }
     }
     // SAFETY: from..all_from are steps of this tile.
-    unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.from..steps.all_from, &mut acc) };
+    unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps.from..steps.all_from, &mut acc) };
     let a = Strided { at: t.a.wrapping_add(steps.all_from * KS), apart: RS, step: KS };
     let b = Strided { at: t.b.wrapping_add(steps.all_from * t.b_ks), apart: t.b_vs, step: t.b_ks };
     // SAFETY: all_from..all_to are steps of this tile.
     unsafe { chain::<S, MR, NV>(s, a, b, steps.all_to - steps.all_from, UNROLL, &mut acc) };
     // SAFETY: all_to..to are steps of this tile.
-    unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps, steps.all_to..steps.to, &mut acc) };
+    unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps.all_to..steps.to, &mut acc) };
     for r in 0..MR {
         for v in 0..NV {
             // SAFETY: C is writable.
@@ -281,8 +341,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const
 unsafe fn some_rows<S: Simd, const MR: usize, const NV: usize, const RS: usize, const KS: usize>(
     s: S,
     t: &Tile,
-    steps: &Steps,
-    range: core::ops::Range<usize>,
+    range: Range<usize>,
     acc: &mut [[S::V; NV]; MR],
 ) {
     for step in range {
@@ -293,7 +352,7 @@ unsafe fn some_rows<S: Simd, const MR: usize, const NV: usize, const RS: usize, 
                 x[v] = s.load_ptr(t.b.add(v * t.b_vs + step * t.b_ks));
             }
             for r in 0..MR {
-                if steps.lo[r] <= step && step < steps.hi[r] {
+                if *t.lo.add(r) <= step && step < *t.hi.add(r) {
                     let y = s.splat(*t.a.add(r * RS + step * KS));
                     for v in 0..NV {
                         acc[r][v] = s.mul_add(y, x[v], acc[r][v]);

@@ -159,6 +159,7 @@ pub fn attention_forward(
     seqs: &[Seq],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_forward");
     let [q, k, v] = packed("attention_forward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_forward", q, k, v, seqs, att)?;
     op.check_outputs(out, lse)?;
@@ -182,6 +183,7 @@ pub fn attention_forward_qkv(
     seqs: &[Seq],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_forward_qkv");
     let op = Inputs::checked("attention_forward_qkv", q, k, v, seqs, att)?;
     op.check_outputs(out, lse)?;
     forward::forward(ctx, out, lse, &op);
@@ -199,6 +201,7 @@ pub fn attention_naive_forward(
     seqs: &[Seq],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_naive_forward");
     let [q, k, v] = packed("attention_naive_forward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_naive_forward", q, k, v, seqs, att)?;
     op.check_outputs(out, lse)?;
@@ -227,6 +230,7 @@ pub fn attention_backward(
     att: &Attention,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_backward");
     let [q, k, v] = packed("attention_backward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_backward", q, k, v, seqs, att)?;
     expect_len(op.name, "dqkv length", dqkv.len(), qkv.len())?;
@@ -255,6 +259,7 @@ pub fn attention_backward_qkv(
     att: &Attention,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_backward_qkv");
     let op = Inputs::checked("attention_backward_qkv", q, k, v, seqs, att)?;
     expect_len(op.name, "dq length", dq.len(), q.rows() * op.c)?;
     expect_len(op.name, "dk length", dk.len(), k.rows() * op.c)?;
@@ -280,6 +285,7 @@ pub fn attention_naive_backward(
     att: &Attention,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_naive_backward");
     let [q, k, v] = packed("attention_naive_backward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_naive_backward", q, k, v, seqs, att)?;
     expect_len(op.name, "dqkv length", dqkv.len(), qkv.len())?;

@@ -297,7 +297,7 @@ pub struct BenchTrainArgs {
     /// Threads [default: the cores granted to this process].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Show how the median step splits between kernels.
+    /// Show how a step splits between kernels: the mean of the steps in the middle.
     #[arg(long)]
     pub split: bool,
     /// Write a picture of the split there.

@@ -19,6 +19,15 @@ use longhand_tensor::recorder::OpTime;
 /// What is left of a step when all kernels are taken away.
 pub const BETWEEN: &str = "between_kernels";
 
+/// A step that was run with a recorder.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Of the whole step.
+    pub seconds: f64,
+    /// Its ops.
+    pub ops: Vec<OpTime>,
+}
+
 /// A kernel's part of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
@@ -56,16 +65,19 @@ impl Part {
 }
 
 impl TrainStep {
-    /// The parts of a step of `seconds` whose ops took `ops`, the largest first and what is between them last. Shares
-    /// sum to 1.
-    pub fn split(&self, seconds: f64, ops: &[OpTime]) -> Vec<Part> {
+    /// The parts of the mean of `steps`, at least one: the largest first and what is between them last. Shares sum to 1.
+    pub fn split(&self, steps: &[Recorded]) -> Vec<Part> {
+        let mean = |sum: f64| sum / steps.len() as f64;
+        let seconds = mean(steps.iter().fold(0.0, |sum, step| sum + step.seconds));
         let part = |t: &OpTime| {
-            let (name, calls, share) = (name_of(t.op), t.calls, t.seconds / seconds);
-            Part { name, calls, seconds: t.seconds, share, work: self.work(name, calls) }
+            // Every step calls the same ops as often.
+            let all = steps.iter().flat_map(|step| &step.ops).filter(|other| other.op == t.op);
+            let (name, calls, own) = (name_of(t.op), t.calls, mean(all.fold(0.0, |sum, t| sum + t.seconds)));
+            Part { name, calls, seconds: own, share: own / seconds, work: self.work(name, calls) }
         };
-        let mut parts: Vec<Part> = ops.iter().map(part).collect();
+        let mut parts: Vec<Part> = steps[0].ops.iter().map(part).collect();
         parts.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-        let left = seconds - ops.iter().fold(0.0, |sum, t| sum + t.seconds);
+        let left = seconds - parts.iter().fold(0.0, |sum, p| sum + p.seconds);
         parts.push(Part { name: BETWEEN, calls: 0, seconds: left, share: left / seconds, work: None });
         parts
     }
@@ -141,9 +153,12 @@ mod tests {
         let mut running = step.start(&ctx, Gpt::new(&step.config()).unwrap()).unwrap();
         running.step();
         recorder.take();
-        let began = Instant::now();
-        running.step();
-        step.split(began.elapsed().as_secs_f64(), &recorder.take())
+        let timed = |_| {
+            let began = Instant::now();
+            running.step();
+            Recorded { seconds: began.elapsed().as_secs_f64(), ops: recorder.take() }
+        };
+        step.split(&(0..3).map(timed).collect::<Vec<_>>())
     }
 
     #[test]

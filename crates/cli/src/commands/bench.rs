@@ -9,10 +9,9 @@ use crate::plot::{self, Bars};
 use crate::pool::Workers;
 use crate::progress::print_line;
 use longhand_measure::peak::best_fma_window;
-use longhand_measure::split::Part;
+use longhand_measure::split::{Part, Recorded};
 use longhand_measure::streams::{BEYOND_CACHES, Stream, Traffic};
 use longhand_measure::train_step::TrainStep;
-use longhand_tensor::recorder::OpTime;
 use longhand_tensor::{Recorder, parallel};
 use serde_json::json;
 use std::sync::Arc;
@@ -52,14 +51,14 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
         let seconds = began.elapsed().as_secs_f64();
         let ops = recorder.as_ref().map_or(Vec::new(), |recorder| recorder.take());
         if i >= WARM_UP {
-            steps.push((seconds, ops));
+            steps.push(Recorded { seconds, ops });
         }
         peak = peak.max(workers.run(|| best_fma_window(isa, 4)));
     }
     let memory = peak_memory();
     drop(running);
     let bandwidth = workers.run(|| Stream::new(Traffic::Read, BEYOND_CACHES).best(isa, 8));
-    steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+    steps.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let measured = Measured { step, steps, peak, bandwidth, memory, threads: threads_of(isa, workers.ctx.threads()) };
     if args.json {
         let mut row = measured.json();
@@ -71,7 +70,7 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     if !args.split {
         return Ok(0);
     }
-    let parts = measured.parts();
+    let parts = measured.step.split(measured.middle());
     if args.json {
         measured.print_json_of(&parts);
     } else {
@@ -83,7 +82,7 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
             args.preset,
             args.batch_size,
             args.block_size,
-            measured.median() * 1e3
+            whole(&parts) * 1e3
         );
         let machine = format!("{}, {}", cpu_name(), measured.threads);
         plot::split_svg(path, &Bars { title, machine, parts: &parts, peak }).map_err(Failure::new)?;
@@ -91,11 +90,16 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// Seconds of all parts.
+fn whole(parts: &[Part]) -> f64 {
+    parts.iter().fold(0.0, |sum, p| sum + p.seconds)
+}
+
 /// What was measured of a step.
 struct Measured {
     step: TrainStep,
-    /// Seconds and ops of each, the fastest first.
-    steps: Vec<(f64, Vec<OpTime>)>,
+    /// The fastest first.
+    steps: Vec<Recorded>,
     /// Flops and bytes a second.
     peak: f64,
     bandwidth: f64,
@@ -107,7 +111,7 @@ struct Measured {
 impl Measured {
     /// Seconds of the median step.
     fn median(&self) -> f64 {
-        self.steps[self.steps.len() / 2].0
+        self.steps[self.steps.len() / 2].seconds
     }
 
     /// Seconds that the flops take at the peak, and those that the bytes take.
@@ -136,7 +140,8 @@ impl Measured {
     }
 
     fn print(&self, preset: &str) {
-        let (median, fastest, slowest) = (self.median(), self.steps[0].0, self.steps[self.steps.len() - 1].0);
+        let (median, fastest, slowest) =
+            (self.median(), self.steps[0].seconds, self.steps[self.steps.len() - 1].seconds);
         let (compute, traffic) = self.bounds();
         let (gflop, gb) = (self.step.flops() / 1e9, self.step.bytes() / 1e9);
         print_line(&format!("{preset}, {}: {}, {} steps", self.step.name(), self.threads, self.steps.len()));
@@ -155,18 +160,17 @@ impl Measured {
         }
     }
 
-    /// The median step, kernel by kernel.
-    fn parts(&self) -> Vec<Part> {
-        let (seconds, ops) = &self.steps[self.steps.len() / 2];
-        self.step.split(*seconds, ops)
+    /// The steps that are neither of the fastest quarter nor of the slowest: what one step says of a kernel of a few
+    /// calls is mostly noise.
+    fn middle(&self) -> &[Recorded] {
+        let apart = self.steps.len() / 4;
+        &self.steps[apart..self.steps.len() - apart]
     }
 
     fn print_table_of(&self, parts: &[Part]) {
         let [calls, ms, share, gflops, of_peak, gb_s] = ["calls", "ms", "share", "GFLOP/s", "of peak", "GB/s"];
-        print_line(&format!(
-            "\n{:<28}{calls:>7}{gflops:>10}{of_peak:>9}{gb_s:>8}{ms:>11}{share:>8}",
-            "the median step"
-        ));
+        let head = format!("mean of the middle {}", self.middle().len());
+        print_line(&format!("\n{head:<28}{calls:>7}{gflops:>10}{of_peak:>9}{gb_s:>8}{ms:>11}{share:>8}"));
         for p in parts {
             let of = |rate: Option<f64>, per: f64, digits: usize| {
                 rate.map_or(String::new(), |rate| format!("{:.digits$}", rate / per))
@@ -176,9 +180,9 @@ impl Measured {
             let (name, calls) = (p.label(), if p.calls == 0 { String::new() } else { p.calls.to_string() });
             print_line(&format!("{name:<28}{calls:>7}{gflops:>10}{of_peak:>9}{gb_s:>8}{ms:>11.2}{share:>8.3}"));
         }
-        let sum = |of: fn(&Part) -> f64| parts.iter().fold(0.0, |sum, p| sum + of(p));
-        let (gflops, ms) = (self.step.flops() / self.median() / 1e9, sum(|p| p.seconds) * 1e3);
-        let (of_peak, share) = (gflops / (self.peak / 1e9), sum(|p| p.share));
+        let (seconds, share) = (whole(parts), parts.iter().fold(0.0, |sum, p| sum + p.share));
+        let (gflops, ms) = (self.step.flops() / seconds / 1e9, seconds * 1e3);
+        let of_peak = gflops / (self.peak / 1e9);
         print_line(&format!("{:<28}{:>7}{gflops:>10.1}{of_peak:>9.3}{:>8}{ms:>11.2}{share:>8.3}", "together", "", ""));
     }
 

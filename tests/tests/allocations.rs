@@ -8,6 +8,7 @@ use longhand_gpt::optim::{OptimOptions, Schedule};
 use longhand_gpt::train::Trainer;
 use longhand_tensor::{Ctx, parallel};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator; counts what any thread asks of it.
@@ -58,8 +59,8 @@ fn microbatches(step: u32) -> [Batch; 2] {
     }
 }
 
-/// Allocations of an empty stretch of work in the pool, and of each of the first steps.
-fn training(arch: Arch, threads: usize) -> (usize, Vec<usize>) {
+/// Allocations of an empty stretch of work in the pool, and of each of the first steps; with a recorder or without.
+fn training(arch: Arch, threads: usize, recorded: bool) -> (usize, Vec<usize>) {
     let mut config = Config::new(arch, VOCABULARY, 40);
     (config.n_embd, config.n_layer, config.n_head) = (48, 3, 4);
     config.set_dropout(0.1);
@@ -73,7 +74,8 @@ fn training(arch: Arch, threads: usize) -> (usize, Vec<usize>) {
     };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let mut trainer = Trainer::new(Ctx::default(), Gpt::new(&config).unwrap(), options, 5).unwrap();
+        let ctx = if recorded { Ctx::default().with_recorder(Arc::default()) } else { Ctx::default() };
+        let mut trainer = Trainer::new(ctx, Gpt::new(&config).unwrap(), options, 5).unwrap();
         let step = |step| {
             let microbatches = microbatches(step);
             let (count, report) = allocations(|| trainer.step(&microbatches));
@@ -90,9 +92,9 @@ fn training(arch: Arch, threads: usize) -> (usize, Vec<usize>) {
 fn training_allocates_nothing_from_the_third_step_on() {
     assert!(allocations(|| std::hint::black_box(vec![0u8; 100])).0 == 1, "the count counts");
     for arch in [Arch::Gpt1, Arch::Gpt2] {
-        for threads in [1, 2] {
-            let (empty, counts) = training(arch, threads);
-            println!("{arch:?}, {threads} threads: {counts:?}, an empty stretch {empty}");
+        for (threads, recorded) in [(1, false), (2, false), (2, true)] {
+            let (empty, counts) = training(arch, threads, recorded);
+            println!("{arch:?}, {threads} threads, recorded {recorded}: {counts:?}, an empty stretch {empty}");
             // Rayon's broadcast, which wakes the threads once a step, keeps its jobs in a vector.
             assert_eq!(empty, usize::from(threads > 1), "{threads} threads");
             // A thread that the system let sleep through two steps takes its scratch when it first helps.

@@ -297,7 +297,13 @@ pub struct BenchTrainArgs {
     /// Threads [default: the cores granted to this process].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// One JSON line.
+    /// Show how a step splits between kernels: the mean of the steps in the middle.
+    #[arg(long)]
+    pub split: bool,
+    /// Write a picture of the split there.
+    #[arg(long, value_name = "FILE", requires = "split")]
+    pub svg: Option<PathBuf>,
+    /// One JSON line, and one for each kernel of the split.
     #[arg(long)]
     pub json: bool,
 }

@@ -81,6 +81,8 @@ fn measurements_of_what_is_not_there() {
     assert_eq!(wrong("roofline --assert limits.toml"), limit);
     assert!(wrong("roofline --assert limits.toml --only adamw").ends_with("--json prints their names"));
     assert_eq!(usage("bench train --steps 0"), "steps = 0: must be 1 or more");
+    assert_eq!(wrong("bench train --split --svg no/x.svg"), "no/x.svg: No such file or directory (os error 2)");
+    assert_eq!(usage("bench train --svg x.svg"), "the following required arguments were not provided: --split");
     assert!(wrong("bench train --preset gpt5").starts_with("preset = gpt5: must be one of nano, tiny"));
     assert_eq!(
         wrong("bench train --block-size 2000"),
@@ -98,6 +100,30 @@ fn a_measurement_is_printed_line_by_line() {
     assert!(fs::read_to_string(f.path().join("roof.svg")).unwrap().contains("row kernels"));
     let done = f.run("bench train --preset nano --batch-size 2 --block-size 8 --steps 1 --json").good();
     assert!(done.contains("\"name\":\"train_step/b2t8/f32\"") && done.contains("\"tok_s\":"), "{done}");
+    assert_eq!(done.lines().count(), 1);
+}
+
+#[test]
+fn a_step_is_split_between_its_kernels() {
+    let f = Folder::new("split");
+    let words = "bench train --preset nano --batch-size 2 --block-size 8 --steps 1 --threads 1 --split";
+    let done = f.run(&format!("{words} --json --svg split.svg")).good();
+    let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let rows: Vec<_> = done.lines().map(row).collect();
+    let kernels = &rows[1..];
+    let shares = kernels.iter().fold(0.0, |sum, row| sum + row["share"].as_f64().unwrap());
+    assert!((shares - 1.0).abs() < 1e-3, "{done}");
+    let ms = kernels.iter().fold(0.0, |sum, row| sum + row["ms"].as_f64().unwrap());
+    assert!((ms / rows[0]["ms"].as_f64().unwrap() - 1.0).abs() < 0.02, "the one step that counts: {done}");
+    let named = |name: &str| kernels.iter().find(|row| row["name"] == format!("train_step/b2t8/f32/{name}")).unwrap();
+    assert_eq!(named("matmul_dw")["calls"], 12);
+    assert!(named("matmul_dw")["of_peak"].is_f64() && named("matmul_dw").get("gb_s").is_none());
+    assert!(named("adamw_step")["gb_s"].is_f64() && named("between_kernels").get("gb_s").is_none());
+    let svg = fs::read_to_string(f.path().join("split.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("linear cross entropy"), "{svg}");
+    let table = f.run(words).good();
+    assert!(table.lines().any(|line| line.starts_with("matmul dw ")), "{table}");
+    assert_eq!(table.lines().last().unwrap().split_whitespace().last(), Some("1.000"), "{table}");
 }
 
 #[test]

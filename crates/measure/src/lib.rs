@@ -3,6 +3,7 @@
 //! ```text
 //! cases        every case once: name, flops, bytes, and a closure that runs it
 //! train_step   the training step of a preset
+//! split        the time of such a step, kernel by kernel
 //! peak         multiply-adds in registers
 //! streams      reads and writes at any footprint
 //! caches       the sizes of the caches
@@ -18,6 +19,7 @@ pub mod cases;
 pub mod peak;
 pub mod roofline;
 pub mod sampling;
+pub mod split;
 pub mod streams;
 pub mod train_step;
 

@@ -6,7 +6,7 @@ use longhand_gpt::data::Batch;
 use longhand_gpt::error::{Error, Result};
 use longhand_gpt::model::Gpt;
 use longhand_gpt::optim::OptimOptions;
-use longhand_gpt::train::Trainer;
+use longhand_gpt::train::{StepReport, Trainer};
 use longhand_tensor::Ctx;
 
 /// B sequences of T tokens through forward, backward and AdamW, without dropout.
@@ -21,7 +21,10 @@ impl TrainStep {
     /// # Errors
     /// An unknown preset, no sequence, or a block that the preset's context does not hold.
     pub fn new(preset: &str, batch: usize, block: usize) -> Result<Self> {
-        let preset = Preset::named(preset)?;
+        TrainStep::of(Preset::named(preset)?, batch, block)
+    }
+
+    pub(crate) fn of(preset: &'static Preset, batch: usize, block: usize) -> Result<Self> {
         if batch == 0 || batch > MOST_SEQUENCES {
             return Err(Error::config("batch_size", batch, format!("must be from 1 to {MOST_SEQUENCES}")));
         }
@@ -42,6 +45,11 @@ impl TrainStep {
     /// B·T.
     pub fn tokens(&self) -> usize {
         self.batch * self.block
+    }
+
+    /// T.
+    pub fn tokens_of_a_sequence(&self) -> usize {
+        self.block
     }
 
     /// `train_step/b4t64/f32`.
@@ -85,14 +93,15 @@ pub struct Running {
 
 impl Running {
     /// One step.
-    pub fn step(&mut self) {
-        self.trainer.step(std::slice::from_ref(&self.rows)).expect("the ids lie in the vocabulary");
+    pub fn step(&mut self) -> StepReport {
+        self.trainer.step(std::slice::from_ref(&self.rows)).expect("the ids lie in the vocabulary")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn gpt2_at_four_times_64() {
@@ -107,8 +116,10 @@ mod tests {
     #[test]
     fn a_small_one_runs() {
         let step = TrainStep::new("nano", 2, 5).unwrap();
-        let mut running = step.start(&Ctx::default(), Gpt::new(&step.config()).unwrap()).unwrap();
-        running.step();
-        running.step();
+        let [plain, recorded] = [Ctx::default(), Ctx::default().with_recorder(Arc::default())].map(|ctx| {
+            let mut running = step.start(&ctx, Gpt::new(&step.config()).unwrap()).unwrap();
+            [running.step(), running.step()]
+        });
+        assert_eq!(plain, recorded);
     }
 }

@@ -1,18 +1,20 @@
-//! Ctx: which instruction set, how many threads, and the scratch memory that kernels borrow.
+//! Ctx: which instruction set, how many threads, the scratch memory that kernels borrow, and who is told the time.
 
 use crate::error::Result;
+use crate::recorder::{Recorder, Timed};
 use crate::simd::Isa;
 use std::sync::{Arc, Mutex};
 
 /// The first argument of every public op.
 ///
-/// Cloning is cheap and shares the scratch memory. Results do not depend on `threads`, nor, within a
+/// Cloning is cheap and shares the scratch memory and the recorder. Results do not depend on `threads`, nor, within a
 /// rounding class, on `isa`.
 #[derive(Clone, Debug)]
 pub struct Ctx {
     isa: Isa,
     threads: usize,
     scratch: Arc<Mutex<Vec<Vec<Line>>>>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// 64 bytes on a 64-byte boundary: a cache line, one AVX-512 vector, a row of a packed panel.
@@ -36,7 +38,7 @@ impl Default for Ctx {
 impl Ctx {
     /// A context for `isa` in the rayon pool that is current.
     pub fn new(isa: Isa) -> Self {
-        Ctx { isa, threads: crate::parallel::current_threads(), scratch: Arc::default() }
+        Ctx { isa, threads: crate::parallel::current_threads(), scratch: Arc::default(), recorder: None }
     }
 
     /// As `default`, but an unknown `LONGHAND_ISA` is an error.
@@ -50,6 +52,18 @@ impl Ctx {
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
         self
+    }
+
+    /// The same context, whose ops report to `recorder` how long they take.
+    pub fn with_recorder(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Times `op` until what is returned is dropped, if there is a recorder.
+    #[inline]
+    pub(crate) fn time(&self, op: &'static str) -> Option<Timed<'_>> {
+        self.recorder.as_ref()?.begin(op)
     }
 
     /// The instruction set.

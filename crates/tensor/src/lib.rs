@@ -7,6 +7,7 @@
 //! matrix     MatRef, MatMut: a slice, dims, two strides
 //! arena      one block of memory for a step; handles, never pointers
 //! random     Philox, counter-based
+//! recorder   where time goes: ops report to it when the Ctx holds one
 //! parallel   the only module that names rayon
 //! reference  every op as plain loops: the oracle, and the teaching text
 //! simd       one vector type of 16 lanes, five ways to compute on it
@@ -39,6 +40,7 @@ pub mod oracle;
 pub mod parallel;
 pub mod params;
 pub mod random;
+pub mod recorder;
 pub mod reference;
 #[cfg(feature = "cases")]
 pub mod sampled;
@@ -50,4 +52,5 @@ mod testing;
 pub use ctx::Ctx;
 pub use error::{Error, Result};
 pub use matrix::{Accumulate, MatMut, MatRef};
+pub use recorder::Recorder;
 pub use simd::Isa;

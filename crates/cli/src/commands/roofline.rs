@@ -89,7 +89,8 @@ fn measure(ctx: &Ctx, chosen: &[Case], budget: Duration) -> Measured {
     Measured { peak: *own, peaks, levels, rows }
 }
 
-fn cpu_name() -> String {
+/// The CPU's name, or its architecture's.
+pub fn cpu_name() -> String {
     let name = Cpu::detect().name;
     if name.is_empty() { std::env::consts::ARCH.into() } else { name }
 }

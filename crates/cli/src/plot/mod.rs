@@ -2,12 +2,23 @@
 
 mod loss;
 mod roofline;
+mod split;
 
 pub use loss::{Curves, loss_svg};
 pub use roofline::{Roof, roofline_svg};
+pub use split::{Bars, split_svg};
 
 use crate::failure::Failure;
+use plotters::style::RGBColor;
 use std::path::Path;
+
+/// Kinds of kernels have one colour in every picture.
+const MATMUL: RGBColor = RGBColor(200, 60, 40);
+const ATTENTION_FORWARD: RGBColor = RGBColor(40, 110, 200);
+const ATTENTION_BACKWARD: RGBColor = RGBColor(110, 60, 170);
+const LINEAR_CROSS_ENTROPY: RGBColor = RGBColor(20, 20, 20);
+const ROWS: RGBColor = RGBColor(60, 150, 80);
+const ADAMW: RGBColor = RGBColor(170, 130, 20);
 
 /// Whether a picture can be written there: asked before what it shows is measured.
 ///

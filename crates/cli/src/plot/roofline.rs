@@ -1,5 +1,6 @@
 //! The roofline: bandwidths and peaks as roofs, kernels as points below them.
 
+use super::{ADAMW, ATTENTION_BACKWARD, ATTENTION_FORWARD, LINEAR_CROSS_ENTROPY, MATMUL, ROWS};
 use longhand_measure::roofline::{Level, Peak, Row};
 use plotters::prelude::*;
 use std::path::Path;
@@ -19,12 +20,12 @@ pub struct Roof<'a> {
 /// Kinds of kernels: how names begin, what the legend says, the colour.
 const KINDS: [(&str, &str, RGBColor); 7] = [
     ("matmul_packed/", "matmul, packed weight", RGBColor(255, 150, 50)),
-    ("matmul/", "matmul", RGBColor(200, 60, 40)),
-    ("attention_forward/", "attention, forward", RGBColor(40, 110, 200)),
-    ("attention_forward_backward/", "attention, forward + backward", RGBColor(110, 60, 170)),
-    ("linear_cross_entropy/", "linear + cross-entropy", RGBColor(20, 20, 20)),
-    ("rowwise/", "row kernels", RGBColor(60, 150, 80)),
-    ("adamw/", "AdamW", RGBColor(170, 130, 20)),
+    ("matmul/", "matmul", MATMUL),
+    ("attention_forward/", "attention, forward", ATTENTION_FORWARD),
+    ("attention_forward_backward/", "attention, forward + backward", ATTENTION_BACKWARD),
+    ("linear_cross_entropy/", "linear + cross-entropy", LINEAR_CROSS_ENTROPY),
+    ("rowwise/", "row kernels", ROWS),
+    ("adamw/", "AdamW", ADAMW),
 ];
 
 const ROOF: RGBColor = RGBColor(90, 90, 90);

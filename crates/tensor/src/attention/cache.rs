@@ -91,6 +91,7 @@ impl KvCache {
     /// `ShapeMismatch`, `InvalidValue` (column stride), `OutOfRange` (layer, slot, or past the capacity).
     pub fn append(&mut self, ctx: &Ctx, layer: usize, slot: usize, k: MatRef, v: MatRef) -> Result<()> {
         const OP: &str = "KvCache::append";
+        let _timed = ctx.time(OP);
         self.check_place(OP, layer, slot)?;
         let (hs, hsp, n) = (self.head_size, self.head_size.next_multiple_of(LANES), k.rows());
         expect_len(OP, "rows of v", v.rows(), n)?;
@@ -207,6 +208,7 @@ pub fn attention_cached(
     seqs: &[(usize, Seq)],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_cached");
     const OP: &str = "attention_cached";
     let c = channels(OP, att)?;
     expect_len(OP, "heads", att.heads, cache.heads)?;

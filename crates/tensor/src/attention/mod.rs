@@ -160,6 +160,7 @@ pub fn attention_forward(
     seqs: &[Seq],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_forward");
     let [q, k, v] = packed("attention_forward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_forward", q, k, v, seqs, att)?;
     op.check_outputs(out, lse)?;
@@ -183,6 +184,7 @@ pub fn attention_forward_qkv(
     seqs: &[Seq],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_forward_qkv");
     let op = Inputs::checked("attention_forward_qkv", q, k, v, seqs, att)?;
     op.check_outputs(out, lse)?;
     forward::forward(ctx, out, lse, &op);
@@ -200,6 +202,7 @@ pub fn attention_naive_forward(
     seqs: &[Seq],
     att: &Attention,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_naive_forward");
     let [q, k, v] = packed("attention_naive_forward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_naive_forward", q, k, v, seqs, att)?;
     op.check_outputs(out, lse)?;
@@ -228,6 +231,7 @@ pub fn attention_backward(
     att: &Attention,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_backward");
     let [q, k, v] = packed("attention_backward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_backward", q, k, v, seqs, att)?;
     expect_len(op.name, "dqkv length", dqkv.len(), qkv.len())?;
@@ -256,6 +260,7 @@ pub fn attention_backward_qkv(
     att: &Attention,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_backward_qkv");
     let op = Inputs::checked("attention_backward_qkv", q, k, v, seqs, att)?;
     expect_len(op.name, "dq length", dq.len(), q.rows() * op.c)?;
     expect_len(op.name, "dk length", dk.len(), k.rows() * op.c)?;
@@ -281,6 +286,7 @@ pub fn attention_naive_backward(
     att: &Attention,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("attention_naive_backward");
     let [q, k, v] = packed("attention_naive_backward", qkv, seqs, att)?;
     let op = Inputs::checked("attention_naive_backward", q, k, v, seqs, att)?;
     expect_len(op.name, "dqkv length", dqkv.len(), qkv.len())?;

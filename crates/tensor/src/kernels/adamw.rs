@@ -90,6 +90,7 @@ pub fn adamw_step(
     options: &AdamW,
 ) -> Result<()> {
     let op = "adamw_step";
+    let _timed = ctx.time(op);
     let n = param.len();
     expect_len(op, "m length", m.len(), n)?;
     expect_len(op, "v length", v.len(), n)?;

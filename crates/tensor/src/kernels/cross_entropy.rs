@@ -28,6 +28,7 @@ pub const IGNORE: u32 = u32::MAX;
 /// # Errors
 /// `ShapeMismatch` if the lengths do not fit R and V, `OutOfRange` for a target ≥ V that is not `IGNORE`.
 pub fn cross_entropy_forward(ctx: &Ctx, losses: &mut [f32], logits: &[f32], targets: &[u32], v: usize) -> Result<()> {
+    let _timed = ctx.time("cross_entropy_forward");
     check("cross_entropy_forward", losses.len(), logits.len(), targets, v)?;
     let isa = ctx.isa();
     for_each_rows(ctx, RowsMut::new(losses, 1), targets.len(), rows_per_block(v), |first, losses| {
@@ -53,6 +54,7 @@ pub fn cross_entropy_backward(
     scale: f32,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("cross_entropy_backward");
     expect_len("cross_entropy_backward", "dlogits length", dlogits.len(), logits.len())?;
     check("cross_entropy_backward", targets.len(), logits.len(), targets, v)?;
     let isa = ctx.isa();
@@ -78,6 +80,7 @@ pub fn cross_entropy_rows_in_place(
     v: usize,
     scale: f32,
 ) -> Result<()> {
+    let _timed = ctx.time("cross_entropy_rows_in_place");
     check("cross_entropy_rows_in_place", losses.len(), logits_to_dlogits.len(), targets, v)?;
     let isa = ctx.isa();
     let parts = (RowsMut::new(losses, 1), RowsMut::new(logits_to_dlogits, v));

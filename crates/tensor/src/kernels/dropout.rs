@@ -32,6 +32,7 @@ pub fn dropout_forward(
     rng: &Philox,
     first_element: u64,
 ) -> Result<()> {
+    let _timed = ctx.time("dropout_forward");
     run("dropout_forward", ctx, out, inp, p, rng, first_element, Accumulate::Store)
 }
 
@@ -50,6 +51,7 @@ pub fn dropout_backward(
     first_element: u64,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("dropout_backward");
     run("dropout_backward", ctx, dinp, dout, p, rng, first_element, acc)
 }
 

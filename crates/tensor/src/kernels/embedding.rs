@@ -31,6 +31,7 @@ pub fn embedding_forward(
     wpe: &[f32],
 ) -> Result<()> {
     let op = "embedding_forward";
+    let _timed = ctx.time(op);
     expect_len(op, "positions length", positions.len(), tokens.len())?;
     let c = rows_of(op, "out length", out.len(), tokens.len())?;
     if tokens.is_empty() {
@@ -66,6 +67,7 @@ pub fn embedding_backward(
     acc_wpe: Accumulate,
 ) -> Result<()> {
     let op = "embedding_backward";
+    let _timed = ctx.time(op);
     let rows = rows_of(op, "dout length", dout.len(), c)?;
     expect_len(op, "tokens length", tokens.len(), rows)?;
     expect_len(op, "positions length", positions.len(), rows)?;
@@ -84,6 +86,7 @@ pub fn embedding_backward(
 /// `ShapeMismatch` if the lengths do not fit, `OutOfRange` for a row ≥ R.
 pub fn gather_rows(ctx: &Ctx, out: &mut [f32], inp: &[f32], rows: &[usize], c: usize) -> Result<()> {
     let op = "gather_rows";
+    let _timed = ctx.time(op);
     expect_len(op, "out length", out.len(), crate::shape::product2(op, rows.len(), c)?)?;
     check_rows(op, rows, rows_of(op, "inp length", inp.len(), c)?)?;
     for_each_rows(ctx, RowsMut::new(out, c), rows.len(), rows_per_block(c), |first, out| {
@@ -101,6 +104,7 @@ pub fn gather_rows(ctx: &Ctx, out: &mut [f32], inp: &[f32], rows: &[usize], c: u
 /// As `gather_rows`.
 pub fn scatter_rows_add(ctx: &Ctx, dinp: &mut [f32], dout: &[f32], rows: &[usize], c: usize) -> Result<()> {
     let op = "scatter_rows_add";
+    let _timed = ctx.time(op);
     expect_len(op, "dout length", dout.len(), crate::shape::product2(op, rows.len(), c)?)?;
     let limit = rows_of(op, "dinp length", dinp.len(), c)?;
     check_rows(op, rows, limit)?;

@@ -34,6 +34,7 @@ pub enum GeluKind {
 /// # Errors
 /// `ShapeMismatch` if the lengths differ.
 pub fn gelu_forward(ctx: &Ctx, out: &mut [f32], inp: &[f32], kind: GeluKind) -> Result<()> {
+    let _timed = ctx.time("gelu_forward");
     expect_len("gelu_forward", "out length", out.len(), inp.len())?;
     let isa = ctx.isa();
     for_each_rows(ctx, RowsMut::new(out, 1), inp.len(), ELEMENTS, |first, out| {
@@ -59,6 +60,7 @@ pub fn gelu_backward(
     kind: GeluKind,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("gelu_backward");
     expect_len("gelu_backward", "dinp length", dinp.len(), inp.len())?;
     expect_len("gelu_backward", "dout length", dout.len(), inp.len())?;
     let isa = ctx.isa();

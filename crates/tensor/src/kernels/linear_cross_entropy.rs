@@ -69,6 +69,7 @@ pub fn linear_cross_entropy(
     c: usize,
 ) -> Result<()> {
     let op = "linear_cross_entropy";
+    let _timed = ctx.time(op);
     let rows = rows_of(op, "inp length", inp.len(), c)?;
     expect_len(op, "weight length", weight.len(), product2(op, v, c)?)?;
     expect_len(op, "targets length", targets.len(), rows)?;

@@ -22,6 +22,7 @@ const BLOCKS_PER_TASK: usize = 16;
 /// # Errors
 /// None today.
 pub fn sum_of_squares(ctx: &Ctx, xs: &[f32]) -> Result<f64> {
+    let _timed = ctx.time("sum_of_squares");
     Ok(by_blocks(ctx, xs, true))
 }
 
@@ -31,6 +32,7 @@ pub fn sum_of_squares(ctx: &Ctx, xs: &[f32]) -> Result<f64> {
 /// # Errors
 /// None today.
 pub fn sum(ctx: &Ctx, xs: &[f32]) -> Result<f64> {
+    let _timed = ctx.time("sum");
     Ok(by_blocks(ctx, xs, false))
 }
 

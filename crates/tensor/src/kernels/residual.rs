@@ -14,6 +14,7 @@ use crate::simd::{Kernel, LANES, Simd, dispatch_on};
 /// # Errors
 /// `ShapeMismatch` if the lengths differ.
 pub fn residual_forward(ctx: &Ctx, out: &mut [f32], a: &[f32], b: &[f32]) -> Result<()> {
+    let _timed = ctx.time("residual_forward");
     expect_len("residual_forward", "a length", a.len(), out.len())?;
     expect_len("residual_forward", "b length", b.len(), out.len())?;
     let (isa, n) = (ctx.isa(), out.len());
@@ -31,6 +32,7 @@ pub fn residual_forward(ctx: &Ctx, out: &mut [f32], a: &[f32], b: &[f32]) -> Res
 /// # Errors
 /// `ShapeMismatch` if the lengths differ.
 pub fn residual_backward(ctx: &Ctx, dinp: &mut [f32], dout: &[f32], acc: Accumulate) -> Result<()> {
+    let _timed = ctx.time("residual_backward");
     expect_len("residual_backward", "dout length", dout.len(), dinp.len())?;
     let (isa, n) = (ctx.isa(), dinp.len());
     for_each_rows(ctx, RowsMut::new(dinp, 1), n, ELEMENTS, |first, dinp| {

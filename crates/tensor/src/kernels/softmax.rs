@@ -24,6 +24,7 @@ use crate::simd::{Kernel, LANES, Simd, dispatch_on, math};
 /// # Errors
 /// `ShapeMismatch` if `out.len() != inp.len()` or `n` does not divide it.
 pub fn softmax_forward(ctx: &Ctx, out: &mut [f32], inp: &[f32], n: usize) -> Result<()> {
+    let _timed = ctx.time("softmax_forward");
     expect_len("softmax_forward", "out length", out.len(), inp.len())?;
     let rows = rows_of("softmax_forward", "inp length", inp.len(), n)?;
     let isa = ctx.isa();
@@ -49,6 +50,7 @@ pub fn softmax_backward(
     n: usize,
     acc: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("softmax_backward");
     expect_len("softmax_backward", "dinp length", dinp.len(), out.len())?;
     expect_len("softmax_backward", "dout length", dout.len(), out.len())?;
     let rows = rows_of("softmax_backward", "out length", out.len(), n)?;

@@ -18,6 +18,7 @@ const COLUMNS: usize = 4 * LANES;
 /// # Errors
 /// `ShapeMismatch` if `dout.len()` is no multiple of N, or is not 0 where N is 0.
 pub fn bias_backward(ctx: &Ctx, dbias: &mut [f32], dout: &[f32], acc: Accumulate) -> Result<()> {
+    let _timed = ctx.time("bias_backward");
     let n = dbias.len();
     let rows = dout.len().checked_div(n).unwrap_or(0);
     if rows * n != dout.len() {

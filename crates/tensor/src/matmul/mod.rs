@@ -101,6 +101,7 @@ pub fn matmul<'b>(
     epilogue: Epilogue<'_>,
 ) -> Result<()> {
     let b = b.into();
+    let _timed = ctx.time(by_layout(&a, &b));
     let (m, n, k) = (c.rows(), c.cols(), a.cols());
     expect_len("matmul", "rows of a", a.rows(), m)?;
     expect_len("matmul", "rows of b", b.rows(), k)?;
@@ -160,6 +161,17 @@ pub fn matmul<'b>(
         });
     }
     Ok(())
+}
+
+/// The name under which a product is timed.
+fn by_layout(a: &MatRef<'_>, b: &Operand<'_>) -> &'static str {
+    let turned = |m: &MatRef<'_>| m.rows() > 1 && m.cols() > 1 && m.row_stride() == 1;
+    match (turned(a), matches!(b, Operand::Mat(b) if turned(b))) {
+        (false, false) => "matmul_nn",
+        (false, true) => "matmul_nt",
+        (true, false) => "matmul_tn",
+        (true, true) => "matmul_tt",
+    }
 }
 
 /// The operands, for tasks to share.

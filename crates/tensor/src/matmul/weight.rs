@@ -28,6 +28,7 @@ impl Weight {
     /// # Errors
     /// `SizeOverflow` or `OutOfMemory` when the copy does not fit.
     pub fn pack(ctx: &Ctx, b: MatRef<'_>) -> Result<Weight> {
+        let _timed = ctx.time("Weight::pack");
         let (k, n) = (b.rows(), b.cols());
         let lines = shape::product2("Weight::pack", k, n.div_ceil(PANEL))?;
         let bytes = shape::product2("Weight::pack", lines, size_of::<Line>())?;

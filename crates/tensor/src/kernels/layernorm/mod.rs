@@ -43,6 +43,7 @@ pub fn layernorm_forward(
     bias: &[f32],
     eps: f32,
 ) -> Result<()> {
+    let _timed = ctx.time("layernorm_forward");
     expect_len("layernorm_forward", "inp length", inp.len(), out.len())?;
     forward("layernorm_forward", ctx, None, out, mean, rstd, (inp, inp), (weight, bias, eps))
 }
@@ -67,6 +68,7 @@ pub fn residual_layernorm_forward(
     eps: f32,
 ) -> Result<()> {
     let op = "residual_layernorm_forward";
+    let _timed = ctx.time(op);
     expect_len(op, "sum length", sum.len(), out.len())?;
     expect_len(op, "a length", a.len(), out.len())?;
     expect_len(op, "b length", b.len(), out.len())?;
@@ -95,6 +97,7 @@ pub fn layernorm_backward(
     acc_inp: Accumulate,
     acc_params: Accumulate,
 ) -> Result<()> {
+    let _timed = ctx.time("layernorm_backward");
     let saved = Saved { x: inp, mean, rstd, weight };
     backward("layernorm_backward", ctx, dinp, (dweight, dbias), dout, None, saved, acc_inp, acc_params)
 }
@@ -121,6 +124,7 @@ pub fn residual_layernorm_backward(
     acc_params: Accumulate,
 ) -> Result<()> {
     let op = "residual_layernorm_backward";
+    let _timed = ctx.time(op);
     let saved = Saved { x: sum, mean, rstd, weight };
     backward(op, ctx, dsum_total, (dweight, dbias), dout, dsum, saved, acc_inp, acc_params)
 }

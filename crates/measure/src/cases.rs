@@ -343,7 +343,8 @@ fn adamw(n: usize) -> Case {
     }
 }
 
-fn train_step(b: usize, t: usize) -> Case {
+/// The training step of GPT-2 124M: `train_step/bBtT/f32`.
+pub fn train_step(b: usize, t: usize) -> Case {
     let step = TrainStep::new("gpt2", b, t).expect("the preset holds so many tokens");
     let (flops, bytes) = (step.flops(), step.bytes());
     Case::computes(step.name(), flops, bytes, move || {

@@ -12,6 +12,9 @@
 //! dk = dK·ln 2 (for Q' holds scale·log₂e), dv = dV
 //! ```
 
+#[cfg(longhand_variants)]
+pub(super) mod by_keys;
+
 use super::dropout::Keep;
 use super::forward::{SCORES, ahead, lanes_of, scores_of, visible};
 use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};

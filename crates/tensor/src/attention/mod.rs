@@ -46,6 +46,8 @@ mod product;
 #[cfg(test)]
 mod tests;
 
+#[cfg(longhand_variants)]
+pub use backward::by_keys::attention_backward_by_keys;
 pub use cache::{KvCache, attention_cached};
 
 use crate::error::{Error, Result, expect_len};

@@ -1,4 +1,4 @@
-//! Repetitions of a case with windows of what bounds it between them.
+//! Repetitions of a case with windows of what bounds it between them; and two programs in turn.
 
 use crate::cases::Case;
 use crate::peak::{best_fma_window, fma_window};
@@ -44,9 +44,88 @@ pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     Sample { median: seconds[seconds.len() / 2], best: seconds[0], repetitions: seconds.len(), peak, stream: best }
 }
 
+/// The median; of an even number the mean of the two in the middle.
+pub fn median(mut xs: Vec<f64>) -> f64 {
+    xs.sort_by(f64::total_cmp);
+    (xs[(xs.len() - 1) / 2] + xs[xs.len() / 2]) / 2.0
+}
+
+/// Two programs that ran in turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    /// Seconds of a call of either, medians.
+    pub seconds: [f64; 2],
+    /// The second one's time over the first one's in the same round, median.
+    pub ratio: f64,
+    /// The quartiles of that ratio.
+    pub quartiles: [f64; 2],
+    /// Rounds.
+    pub rounds: usize,
+}
+
+/// The least time of a turn: a call of 50 µs is timed 20 at once.
+const TURN: Duration = Duration::from_millis(1);
+
+/// How long a turn waits for the threads of the other side to fall asleep: some spin for half a millisecond.
+const REST: Duration = Duration::from_millis(1);
+
+/// One turn: waits, calls `f` once so that its threads are awake and its inputs near, and returns the seconds of one of
+/// the `calls` that follow.
+fn turn(f: &mut impl FnMut(), calls: u32) -> f64 {
+    let began = Instant::now();
+    while began.elapsed() < REST {
+        core::hint::spin_loop();
+    }
+    f();
+    let began = Instant::now();
+    (0..calls).for_each(|_| f());
+    began.elapsed().as_secs_f64() / f64::from(calls)
+}
+
+/// Runs `a` and `b` in turn, at least `least` rounds and, while `budget` lasts, up to 200.
+pub fn pair(budget: Duration, least: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> Pair {
+    let calls = |once: f64| ((TURN.as_secs_f64() / once).ceil()).clamp(1.0, 1000.0) as u32;
+    let [of_a, of_b] = [calls(turn(&mut a, 1)), calls(turn(&mut b, 1))];
+    let (mut seconds, mut ratios) = ([vec![], vec![]], vec![]);
+    let began = Instant::now();
+    while ratios.len() < least.max(1) || (began.elapsed() < budget && ratios.len() < 200) {
+        let (x, y) = (turn(&mut a, of_a), turn(&mut b, of_b));
+        seconds[0].push(x);
+        seconds[1].push(y);
+        ratios.push(y / x);
+    }
+    let rounds = ratios.len();
+    ratios.sort_by(f64::total_cmp);
+    let quartiles = [ratios[(rounds - 1) / 4], ratios[rounds - 1 - (rounds - 1) / 4]];
+    Pair { seconds: seconds.map(median), ratio: median(ratios), quartiles, rounds }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pair_runs_both_sides_as_often_as_it_says() {
+        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0])), (2.0, 2.5));
+        let (mut a, mut b) = (0, 0);
+        let wait = |ms| std::thread::sleep(Duration::from_millis(ms));
+        let long = pair(
+            Duration::ZERO,
+            3,
+            || {
+                a += 1;
+                wait(2);
+            },
+            || {
+                b += 1;
+                wait(20);
+            },
+        );
+        // A turn is a call that is not timed and one that is; one turn comes before all rounds.
+        assert_eq!((a, b, long.rounds), (8, 8, 3));
+        assert!(long.seconds[0] >= 2e-3 && long.seconds[1] >= 20e-3 && long.ratio > 1.0, "{long:?}");
+        assert!(long.quartiles[0] <= long.ratio && long.ratio <= long.quartiles[1], "{long:?}");
+    }
 
     #[test]
     fn every_small_case_runs() {

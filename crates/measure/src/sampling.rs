@@ -69,27 +69,42 @@ const TURN: Duration = Duration::from_millis(1);
 /// How long a turn waits for the threads of the other side to fall asleep: some spin for half a millisecond.
 const REST: Duration = Duration::from_millis(1);
 
-/// One turn: waits, calls `f` once so that its threads are awake and its inputs near, and returns the seconds of one of
-/// the `calls` that follow.
-fn turn(f: &mut impl FnMut(), calls: u32) -> f64 {
-    let began = Instant::now();
-    while began.elapsed() < REST {
-        core::hint::spin_loop();
+/// One side of those that run in turn.
+pub struct Turns<F> {
+    call: F,
+    /// Calls of a turn, in one measurement.
+    calls: u32,
+}
+
+impl<F: FnMut()> Turns<F> {
+    /// Times one call, to know how many make a turn.
+    pub fn new(call: F) -> Self {
+        let mut turns = Turns { call, calls: 1 };
+        turns.calls = (TURN.as_secs_f64() / turns.next_turn()).ceil().clamp(1.0, 1000.0) as u32;
+        turns
     }
-    f();
-    let began = Instant::now();
-    (0..calls).for_each(|_| f());
-    began.elapsed().as_secs_f64() / f64::from(calls)
+
+    /// One turn: waits, calls once so that threads are awake and inputs near, and returns the seconds of one of the calls
+    /// that follow.
+    pub fn next_turn(&mut self) -> f64 {
+        let began = Instant::now();
+        while began.elapsed() < REST {
+            core::hint::spin_loop();
+        }
+        (self.call)();
+        let began = Instant::now();
+        (0..self.calls).for_each(|_| (self.call)());
+        began.elapsed().as_secs_f64() / f64::from(self.calls)
+    }
 }
 
 /// Runs `a` and `b` in turn, at least `least` rounds and, while `budget` lasts, up to 200.
-pub fn pair(budget: Duration, least: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> Pair {
-    let calls = |once: f64| ((TURN.as_secs_f64() / once).ceil()).clamp(1.0, 1000.0) as u32;
-    let [of_a, of_b] = [calls(turn(&mut a, 1)), calls(turn(&mut b, 1))];
+pub fn pair(budget: Duration, least: usize, a: impl FnMut(), b: impl FnMut()) -> Pair {
+    let (mut a, mut b) = (Turns::new(a), Turns::new(b));
     let (mut seconds, mut ratios) = ([vec![], vec![]], vec![]);
     let began = Instant::now();
     while ratios.len() < least.max(1) || (began.elapsed() < budget && ratios.len() < 200) {
-        let (x, y) = (turn(&mut a, of_a), turn(&mut b, of_b));
+        let (x, y) = (a.next_turn(), b.next_turn());
         seconds[0].push(x);
         seconds[1].push(y);
         ratios.push(y / x);

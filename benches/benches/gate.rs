@@ -29,6 +29,7 @@ use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, SamplingMode, Throughput};
 use longhand_benches::gate::{BASELINES, CASES, Decision, ISAS, Interval, Limits, decide};
 use longhand_measure::cases::{self, Run};
+use longhand_measure::sampling::median;
 use longhand_measure::{peak, pool};
 use longhand_tensor::{Ctx, Isa};
 use std::path::PathBuf;
@@ -143,11 +144,6 @@ impl Sides {
     fn median(&mut self, n: usize) -> f64 {
         median((0..n).map(|_| self.ratio()).collect())
     }
-}
-
-fn median(mut xs: Vec<f64>) -> f64 {
-    xs.sort_by(f64::total_cmp);
-    (xs[(xs.len() - 1) / 2] + xs[xs.len() / 2]) / 2.0
 }
 
 /// Where Criterion writes, by this program's word and not by its guess.

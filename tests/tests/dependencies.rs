@@ -47,6 +47,14 @@ fn nothing_is_compiled_from_c() {
 }
 
 #[test]
+fn peers_are_compiled_only_where_they_are_asked_for() {
+    let compiled = tree("longhand-benches", &[], "normal,build,dev");
+    let is_peer = |c: &&String| ["candle-", "gemm", "matrixmultiply "].iter().any(|peer| c.starts_with(peer));
+    let peers: Vec<&String> = compiled.iter().filter(is_peer).collect();
+    assert!(peers.is_empty(), "`cargo bench` compiles {peers:?}");
+}
+
+#[test]
 fn a_bare_cargo_run_finds_longhand_and_a_bare_cargo_test_every_crate() {
     let metadata = cargo(&["metadata", "--no-deps", "--offline", "--locked", "--format-version", "1"])
         .unwrap_or_else(|e| panic!("{e}"));

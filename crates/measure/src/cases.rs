@@ -22,6 +22,7 @@ use longhand_tensor::kernels::{self, AdamW, GeluKind, LinearCrossEntropyGrads};
 use longhand_tensor::matmul::{Epilogue, Weight, matmul};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 use longhand_tensor::{Accumulate::Store, Ctx, MatMut, MatRef};
+use std::sync::Arc;
 
 /// Something to run and time.
 pub type Run = Box<dyn FnMut(&Ctx) + Send>;
@@ -129,46 +130,114 @@ pub(crate) fn ids(n: usize, below: usize) -> Vec<u32> {
     (0..n as u64).map(|i| rng.below(i, below as u32)).collect()
 }
 
+/// A linear layer's product, C = X·Wᵀ, on inputs that are the same every time.
+pub struct Linear {
+    dims: [usize; 3],
+    /// X (M, K).
+    pub x: Arc<[f32]>,
+    /// W (N, K).
+    pub w: Arc<[f32]>,
+    packed: Option<Weight>,
+    /// C (M, N).
+    pub out: Vec<f32>,
+}
+
+impl Linear {
+    /// Of M, N and K, W packed before if `packed`.
+    pub fn new(m: usize, n: usize, k: usize, packed: bool) -> Self {
+        let (x, w) = (numbers(m * k).into(), numbers(n * k));
+        let weight = MatRef::new(&w, n, k).expect("w is (N, K)").t();
+        let packed = packed.then(|| Weight::pack(&Ctx::default(), weight).expect("w packs"));
+        Linear { dims: [m, n, k], x, w: w.into(), packed, out: vec![0.0; m * n] }
+    }
+
+    /// Computes C.
+    pub fn run(&mut self, ctx: &Ctx) {
+        let [m, n, k] = self.dims;
+        let a = MatRef::new(&self.x, m, k).expect("x is (M, K)");
+        let c = MatMut::new(&mut self.out, m, n).expect("out is (M, N)");
+        let done = match &self.packed {
+            Some(b) => matmul(ctx, c, a, b, Store, Epilogue::default()),
+            None => {
+                let b = MatRef::new(&self.w, n, k).expect("w is (N, K)").t();
+                matmul(ctx, c, a, b, Store, Epilogue::default())
+            }
+        };
+        done.expect("shapes agree");
+    }
+}
+
 /// A linear layer's product: `matmul/MxNxK`, or `matmul_packed/MxNxK`.
 pub fn linear(m: usize, n: usize, k: usize, packed: bool) -> Case {
     let name = format!("matmul{}/{m}x{n}x{k}", if packed { "_packed" } else { "" });
     let flops = 2.0 * m as f64 * n as f64 * k as f64;
     Case::computes(name, flops, f32s(m * k + n * k + m * n), move || {
-        let (x, w, mut out) = (numbers(m * k), numbers(n * k), vec![0.0; m * n]);
-        let weight = MatRef::new(&w, n, k).expect("w is (N, K)").t();
-        let weight = packed.then(|| Weight::pack(&Ctx::default(), weight).expect("w packs"));
-        Box::new(move |ctx| {
-            let a = MatRef::new(&x, m, k).expect("x is (M, K)");
-            let c = MatMut::new(&mut out, m, n).expect("out is (M, N)");
-            let done = match &weight {
-                Some(b) => matmul(ctx, c, a, b, Store, Epilogue::default()),
-                None => matmul(ctx, c, a, MatRef::new(&w, n, k).expect("w is (N, K)").t(), Store, Epilogue::default()),
-            };
-            done.expect("shapes agree");
-        })
+        let mut linear = Linear::new(m, n, k, packed);
+        Box::new(move |ctx| linear.run(ctx))
     })
 }
 
-fn causal_attention([b, heads, t, head_size]: [usize; 4], fused: bool, backward: bool) -> Case {
+/// Causal attention on inputs that are the same every time.
+pub struct CausalAttention {
+    fused: bool,
+    attention: Attention<'static>,
+    seqs: Vec<Seq>,
+    /// Queries, keys and values (B·T, 3·NH·HS).
+    pub qkv: Arc<[f32]>,
+    /// (B·T, NH·HS).
+    pub out: Vec<f32>,
+    /// (B·T, NH).
+    lse: Vec<f32>,
+}
+
+impl CausalAttention {
+    /// Of B, NH, T and HS.
+    pub fn new([b, heads, t, head_size]: [usize; 4], fused: bool) -> Self {
+        let (rows, c) = (b * t, heads * head_size);
+        let scale = 1.0 / (head_size as f32).sqrt();
+        CausalAttention {
+            fused,
+            attention: Attention { heads, head_size, mask: Mask::Causal, dropout: None, scale },
+            seqs: vec![Seq { queries: t, keys: t }; b],
+            qkv: numbers(rows * 3 * c).into(),
+            out: vec![0.0; rows * c],
+            lse: vec![0.0; rows * heads],
+        }
+    }
+
+    /// Computes the output.
+    pub fn forward(&mut self, ctx: &Ctx) {
+        let forward = if self.fused { attention::attention_forward } else { attention::attention_naive_forward };
+        forward(ctx, &mut self.out, &mut self.lse, &self.qkv, &self.seqs, &self.attention).expect("shapes agree");
+    }
+
+    fn backward(&self, ctx: &Ctx, dqkv: &mut [f32], dout: &[f32]) {
+        let backward = if self.fused { attention::attention_backward } else { attention::attention_naive_backward };
+        backward(ctx, dqkv, dout, &self.qkv, &self.out, &self.lse, &self.seqs, &self.attention, Store)
+            .expect("shapes agree");
+    }
+}
+
+/// `attention_forward/bBhNHtTdHS` of B, NH, T and HS.
+pub fn attention_name([b, heads, t, head_size]: [usize; 4], fused: bool, backward: bool) -> String {
     let kind = if fused { "attention" } else { "attention_naive" };
     let pass = if backward { "forward_backward" } else { "forward" };
-    let name = format!("{kind}_{pass}/b{b}h{heads}t{t}d{head_size}");
+    format!("{kind}_{pass}/b{b}h{heads}t{t}d{head_size}")
+}
+
+fn causal_attention(shape: [usize; 4], fused: bool, backward: bool) -> Case {
+    let [b, heads, t, head_size] = shape;
     let flops = (2 * b * heads * t * t * head_size) as f64 * if backward { 3.5 } else { 1.0 };
     let (rows, c) = (b * t, heads * head_size);
     // qkv and out; backward qkv, out, dout and dqkv.
     let tensors = if backward { 4 + 8 } else { 4 };
-    Case::computes(name, flops, f32s(tensors * rows * c), move || {
-        let (qkv, dout) = (numbers(rows * 3 * c), numbers(rows * c));
-        let (mut out, mut lse, mut dqkv) = (vec![0.0; rows * c], vec![0.0; rows * heads], vec![0.0; rows * 3 * c]);
-        let seqs = vec![Seq { queries: t, keys: t }; b];
-        let scale = 1.0 / (head_size as f32).sqrt();
-        let att = Attention { heads, head_size, mask: Mask::Causal, dropout: None, scale };
+    Case::computes(attention_name(shape, fused, backward), flops, f32s(tensors * rows * c), move || {
+        let (dout, mut dqkv) = (numbers(rows * c), vec![0.0; rows * 3 * c]);
+        let mut attention = CausalAttention::new(shape, fused);
         Box::new(move |ctx| {
-            let forward = if fused { attention::attention_forward } else { attention::attention_naive_forward };
-            forward(ctx, &mut out, &mut lse, &qkv, &seqs, &att).expect("shapes agree");
+            attention.forward(ctx);
             if backward {
-                let backward = if fused { attention::attention_backward } else { attention::attention_naive_backward };
-                backward(ctx, &mut dqkv, &dout, &qkv, &out, &lse, &seqs, &att, Store).expect("shapes agree");
+                attention.backward(ctx, &mut dqkv, &dout);
             }
         })
     })

@@ -7,7 +7,7 @@
 //! peak         multiply-adds in registers
 //! streams      reads and writes at any footprint
 //! caches       the sizes of the caches
-//! sampling     a case and what bounds it in turn, medians and bests
+//! sampling     a case and what bounds it in turn, medians and bests; two programs in turn
 //! roofline     all of them together: what this machine can do, and how near to it each kernel comes
 //! ```
 //!
@@ -26,4 +26,11 @@ pub mod train_step;
 /// A rayon pool of `threads`, in which every kernel of a measurement runs.
 pub fn pool(threads: usize) -> rayon::ThreadPool {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool starts")
+}
+
+/// The numbers of threads that benches run on: one, and one for each core that the process may use by its affinity and
+/// its cgroup's quota.
+pub fn thread_counts() -> Vec<usize> {
+    let granted = std::thread::available_parallelism().map_or(1, usize::from);
+    if granted > 1 { vec![1, granted] } else { vec![1] }
 }

@@ -132,16 +132,19 @@ impl Kernel for Step<'_> {
         let (root_scale, eps) = (s.splat(f.root_scale as f32), s.splat(f.eps as f32));
         let grad_scale = s.splat(f.grad_scale as f32);
         let store = Accumulate::Store;
-        for i in (0..self.grad.len()).step_by(LANES) {
+        // One length for all: one test a block, not one an access.
+        let n = self.grad.len();
+        let (param, m, v) = (&mut self.param[..n], &mut self.m[..n], &mut self.v[..n]);
+        for i in (0..n).step_by(LANES) {
             let g = s.mul(fetch(s, self.grad, i, 0.0), grad_scale);
-            let m = s.add(s.mul(b1, fetch(s, self.m, i, 0.0)), s.mul(c1, g));
-            let v = s.add(s.mul(b2, fetch(s, self.v, i, 0.0)), s.mul(c2, s.mul(g, g)));
-            let p = s.mul(fetch(s, self.param, i, 0.0), keep);
-            let root = s.add(s.mul(s.sqrt(v), root_scale), eps);
-            let p = s.sub(p, s.div(s.mul(step_size, m), root));
-            put(s, self.m, i, m, store);
-            put(s, self.v, i, v, store);
-            put(s, self.param, i, p, store);
+            let first = s.add(s.mul(b1, fetch(s, m, i, 0.0)), s.mul(c1, g));
+            let second = s.add(s.mul(b2, fetch(s, v, i, 0.0)), s.mul(c2, s.mul(g, g)));
+            let p = s.mul(fetch(s, param, i, 0.0), keep);
+            let root = s.add(s.mul(s.sqrt(second), root_scale), eps);
+            let p = s.sub(p, s.div(s.mul(step_size, first), root));
+            put(s, m, i, first, store);
+            put(s, v, i, second, store);
+            put(s, param, i, p, store);
         }
     }
 }

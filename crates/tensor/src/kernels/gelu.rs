@@ -142,9 +142,12 @@ impl Kernel for Forward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for i in (0..self.inp.len()).step_by(LANES) {
+        // One length for all: one test a block, not one an access.
+        let n = self.inp.len();
+        let out = &mut self.out[..n];
+        for i in (0..n).step_by(LANES) {
             let y = gelu_vec(s, self.kind, fetch(s, self.inp, i, 0.0));
-            put(s, self.out, i, y, Accumulate::Store);
+            put(s, out, i, y, Accumulate::Store);
         }
     }
 }
@@ -161,9 +164,11 @@ impl Kernel for Backward<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for i in (0..self.inp.len()).step_by(LANES) {
+        let n = self.inp.len();
+        let (dinp, dout) = (&mut self.dinp[..n], &self.dout[..n]);
+        for i in (0..n).step_by(LANES) {
             let slope = dgelu_vec(s, self.kind, fetch(s, self.inp, i, 0.0));
-            put(s, self.dinp, i, s.mul(fetch(s, self.dout, i, 0.0), slope), self.acc);
+            put(s, dinp, i, s.mul(fetch(s, dout, i, 0.0), slope), self.acc);
         }
     }
 }

@@ -52,9 +52,12 @@ impl Kernel for Sum<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for i in (0..self.a.len()).step_by(LANES) {
-            let y = s.add(fetch(s, self.a, i, 0.0), fetch(s, self.b, i, 0.0));
-            put(s, self.out, i, y, Accumulate::Store);
+        // One length for all: one test a block, not one an access.
+        let n = self.a.len();
+        let (out, b) = (&mut self.out[..n], &self.b[..n]);
+        for i in (0..n).step_by(LANES) {
+            let y = s.add(fetch(s, self.a, i, 0.0), fetch(s, b, i, 0.0));
+            put(s, out, i, y, Accumulate::Store);
         }
     }
 }
@@ -69,8 +72,10 @@ impl Kernel for Copy<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for i in (0..self.dout.len()).step_by(LANES) {
-            put(s, self.dinp, i, fetch(s, self.dout, i, 0.0), self.acc);
+        let n = self.dout.len();
+        let dinp = &mut self.dinp[..n];
+        for i in (0..n).step_by(LANES) {
+            put(s, dinp, i, fetch(s, self.dout, i, 0.0), self.acc);
         }
     }
 }

@@ -19,7 +19,7 @@ use super::{Gradient48, Gradients, Head, QueryBlock, Rows, over_queries};
 use crate::Ctx;
 use crate::attention::forward::{SCORES, scores_of};
 use crate::attention::pack::{ScaleRows, blocks, blocks_len, panels};
-use crate::attention::plan::{WHOLE, for_each_task, take};
+use crate::attention::plan::{First, WHOLE, for_each_task, take};
 use crate::attention::product::{Clip, Order, Product, QUERIES, WIDTH, product};
 use crate::attention::{Attention, Inputs, Seq, packed};
 use crate::error::{Error, Result, expect_len};

@@ -3,26 +3,26 @@
 # its instruction set in both, so the plain build should lose nothing. What it loses is code that is compiled outside the
 # dispatched functions, for the target's baseline.
 #
-#   benches/native.sh [--limit X] [--sessions N] [--rounds N] [--seconds S] [--threads N] [CASE …]
+#   benches/native.sh [--limit X] [--processes N] [--rounds N] [--seconds S] [--threads N] [CASE …]
 #     --limit X      the least speed of the plain build over that of the native one [0.97]
-#     --sessions N   new processes, with memory of their own; the builds change places [3]
-#     --rounds N     the least rounds of a case in a session [7]
-#     --seconds S    seconds of a case in a session, while there are less than 100 rounds [2]
+#     --processes N  new processes, with memory of their own; the builds change places [3]
+#     --rounds N     the least rounds of a case in a process [7]
+#     --seconds S    seconds of a case in a process, while there are less than 100 rounds [2]
 #     --threads N    threads [1]
 #     CASE           what its name begins with, as in `longhand roofline` [all but naive attention and the training step]
 #
 # A round is a turn of each build, a millisecond or a call, some milliseconds apart; its ratio is the native build's time
-# over the plain one's. Printed are the median of all rounds, their quartiles, and the medians of the sessions. A case is
-# slower when the median of every session is below the limit, and more of all rounds are than chance explains (half of
+# over the plain one's. Printed are the median of all rounds, their quartiles, and the medians of the processes. A case is
+# slower when the median of every process is below the limit, and more of all rounds are than chance explains (half of
 # them and three standard deviations). Exits with 1 when a case is slower.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/.." && pwd)
 
-limit=0.97 sessions=3 rounds=7 seconds=2 threads=1 prefixes=()
+limit=0.97 processes=3 rounds=7 seconds=2 threads=1 prefixes=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --limit | --sessions | --rounds | --seconds | --threads)
+    --limit | --processes | --rounds | --seconds | --threads)
       [ $# -ge 2 ] || { echo "$1 wants a value" >&2; exit 2; }
       printf -v "${1#--}" %s "$2"
       shift 2
@@ -53,10 +53,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkfifo "$work"/{a,b}.{in,out}
 
-# Lines "session case plain native", seconds.
+# Lines "process case plain native", seconds.
 now() { echo "${EPOCHREALTIME/[.,]/}"; }
-for ((session = 1; session <= sessions; session++)); do
-  if ((session % 2)); then a=$plain b=$native; else a=$native b=$plain; fi
+for ((process = 1; process <= processes; process++)); do
+  if ((process % 2)); then a=$plain b=$native; else a=$native b=$plain; fi
   "$a" "$threads" <"$work/a.in" >"$work/a.out" &
   "$b" "$threads" <"$work/b.in" >"$work/b.out" &
   exec 3>"$work/a.in" 4<"$work/a.out" 5>"$work/b.in" 6<"$work/b.out"
@@ -67,14 +67,14 @@ for ((session = 1; session <= sessions; session++)); do
       read -r of_a <&4
       echo "$name" >&5
       read -r of_b <&6
-      if ((session % 2)); then echo "$session $name $of_a $of_b"; else echo "$session $name $of_b $of_a"; fi
+      if ((process % 2)); then echo "$process $name $of_a $of_b"; else echo "$process $name $of_b $of_a"; fi
     done
   done >>"$work/rounds"
   exec 3>&- 4<&- 5>&- 6<&-
   wait
 done
 
-awk -v limit="$limit" -v sessions="$sessions" -v threads="$threads" '
+awk -v limit="$limit" -v processes="$processes" -v threads="$threads" '
   function sort(v, n, i, j, x) {
     for (i = 2; i <= n; i++) {
       x = v[i]
@@ -84,11 +84,11 @@ awk -v limit="$limit" -v sessions="$sessions" -v threads="$threads" '
   }
   function quantile(v, n, q) { return v[int(q * (n - 1) + 1.5)] }
   !($2 in rounds) { order[++cases] = $2 }
-  { n = ++rounds[$2]; session[$2, n] = $1; plain[$2, n] = $3; native[$2, n] = $4 }
+  { n = ++rounds[$2]; process[$2, n] = $1; plain[$2, n] = $3; native[$2, n] = $4 }
   END {
-    printf "limit %s, threads %s, sessions %s\n", limit, threads, sessions
+    printf "limit %s, threads %s, processes %s\n", limit, threads, processes
     printf "%-46s %10s %10s %6s   %-14s %6s   %s\n", "case", "plain, ms", "native, ms", "ratio", "quartiles", "rounds", \
-      "sessions"
+      "processes"
     for (c = 1; c <= cases; c++) {
       name = order[c]
       n = rounds[name]
@@ -101,9 +101,9 @@ awk -v limit="$limit" -v sessions="$sessions" -v threads="$threads" '
       }
       slower = below > n / 2 + 1.5 * sqrt(n)
       medians = ""
-      for (s = 1; s <= sessions; s++) {
+      for (s = 1; s <= processes; s++) {
         m = 0
-        for (i = 1; i <= n; i++) if (session[name, i] == s) own[++m] = native[name, i] / plain[name, i]
+        for (i = 1; i <= n; i++) if (process[name, i] == s) own[++m] = native[name, i] / plain[name, i]
         sort(own, m)
         if (quantile(own, m, 0.5) >= limit) slower = 0
         medians = medians sprintf(" %.3f", quantile(own, m, 0.5))

@@ -126,7 +126,12 @@ impl Sides {
         };
         let units = case.flops as usize / UNIT_FLOPS;
         assert_eq!(units * UNIT_FLOPS, case.flops as usize, "{}: as many operations on both sides", case.name);
-        Sides { ctx: Ctx::new(isa), attention: (case.build)(), unit, units: [units / 2, units.div_ceil(2)] }
+        Sides {
+            ctx: Ctx::new(isa).with_threads(1),
+            attention: (case.build)(),
+            unit,
+            units: [units / 2, units.div_ceil(2)],
+        }
     }
 
     /// One round: time of the attention over time of the baseline around it.
@@ -214,7 +219,7 @@ fn run(limits: &Limits) -> Result<Vec<Row>, String> {
 
 /// How many times faster the fused attention is than the naive one: for the reader, no verdict rests on it.
 fn naive_over_fused(isa: Isa, suffix: &str) -> f64 {
-    let ctx = Ctx::new(isa);
+    let ctx = Ctx::new(isa).with_threads(1);
     let [mut fused, mut naive] =
         ["attention", "attention_naive"].map(|kind| (cases::named(&[&format!("{kind}_{suffix}")])[0].build)());
     let mut ratio = || {

@@ -6,7 +6,7 @@
 
 use longhand_benches::steps::attention::{self, Shape};
 use longhand_benches::steps::{matmul, measure};
-use longhand_measure::peak::{is_trusted, ports_times_latency};
+use longhand_measure::peak::{ports_and_latency, ports_times_latency};
 use longhand_measure::pool;
 use longhand_tensor::Ctx;
 
@@ -19,7 +19,7 @@ fn main() {
     pool(1).install(|| {
         let ctx = Ctx::default();
         let ratio = ports_times_latency(ctx.isa(), 20);
-        let trust = if is_trusted(ratio) { "trusted" } else { "UNTRUSTED" };
+        let trust = if ports_and_latency(ctx.isa(), ratio).is_some() { "trusted" } else { "UNTRUSTED" };
         println!("{}, one thread; independent over dependent chains {ratio:.2} ({trust})", ctx.isa());
         for [m, n, k] in [[256, 768, 768], [1024, 1024, 1024]] {
             let mut bench = matmul::Bench::new([m, n, k]);

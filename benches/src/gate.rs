@@ -9,6 +9,7 @@
 //!
 //! The first round that decides is the last one, whichever way it decides: nothing is repeated until it passes.
 
+use longhand_measure::limits::toml_fault;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -148,10 +149,7 @@ const HIGHEST: f64 = 100.0;
 impl Limits {
     /// Reads `text`; a fault is one line: what is wrong, and the values that are right.
     pub fn parse(text: &str) -> Result<Limits, String> {
-        let mut root: toml::Table = text.parse().map_err(|e: toml::de::Error| {
-            let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-            format!("line {line}: {}", e.message().replace('\n', " "))
-        })?;
+        let mut root: toml::Table = text.parse().map_err(|e: toml::de::Error| toml_fault(&e, text))?;
         let mut rounds = table(&mut root, "", "rounds")?;
         let samples = whole(&mut rounds, "samples", 10, 1000)?;
         let most = whole(&mut rounds, "most", samples, 10_000)?;
@@ -204,7 +202,7 @@ fn whole(of: &mut toml::Table, name: &str, low: usize, high: usize) -> Result<us
 
 fn nothing_else(of: &toml::Table, path: &str) -> Result<(), String> {
     match of.keys().next() {
-        Some(key) => Err(format!("{path}{key} is not known")),
+        Some(key) => Err(format!("{path}{} is not known", key.escape_debug())),
         None => Ok(()),
     }
 }

@@ -66,7 +66,7 @@ impl Contest for Backward {
             .expect("shapes agree");
     }
 
-    fn outputs(&self, set: usize) -> Vec<&[f32]> {
-        vec![&self.sets[set][4]]
+    fn outputs(&mut self, set: usize) -> Vec<&mut [f32]> {
+        vec![&mut self.sets[set][4]]
     }
 }

@@ -1,7 +1,7 @@
 //! The measurement: shapes, rounds in turn, the table.
 
 use crate::{attention, embedding, layernorm, split_k};
-use longhand_measure::streams::BEYOND_CACHES;
+use longhand_measure::streams::beyond_caches;
 use longhand_measure::{cases, pool};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 use longhand_tensor::{Ctx, parallel};
@@ -39,14 +39,14 @@ pub trait Contest: Send {
     fn shipped(&mut self, ctx: &Ctx, set: usize);
     fn variant(&mut self, ctx: &Ctx, set: usize, setting: usize);
     /// What either writes.
-    fn outputs(&self, set: usize) -> Vec<&[f32]>;
+    fn outputs(&mut self, set: usize) -> Vec<&mut [f32]>;
     /// Brings outputs that are added to back to what they were.
     fn reset(&mut self, _: usize) {}
 }
 
 /// Sets of `bytes` each that no cache holds together, but not more than a step's calls.
 pub fn sets(bytes: usize, calls: usize) -> usize {
-    BEYOND_CACHES.div_ceil(2 * bytes).clamp(1, calls)
+    beyond_caches().div_ceil(2 * bytes).clamp(1, calls)
 }
 
 /// Normal numbers, the same every time.
@@ -65,9 +65,11 @@ pub fn tokens(n: usize) -> Vec<u32> {
 fn difference(c: &mut dyn Contest, ctx: &Ctx) -> f64 {
     c.reset(0);
     c.shipped(ctx, 0);
-    let want: Vec<Vec<f32>> = c.outputs(0).into_iter().map(<[f32]>::to_vec).collect();
+    let want: Vec<Vec<f32>> = c.outputs(0).into_iter().map(|out| out.to_vec()).collect();
     let mut worst = 0.0f64;
     for setting in 0..c.settings().len() {
+        // What the variant does not write must not look like what the shipped kernel wrote.
+        c.outputs(0).into_iter().for_each(|out| out.fill(f32::NAN));
         c.reset(0);
         c.variant(ctx, 0, setting);
         for (got, want) in c.outputs(0).into_iter().zip(&want) {

@@ -60,8 +60,8 @@ impl Contest for Backward {
         add_rows(ctx, &mut self.dwpe, &self.dout, &self.positions, Accumulate::Store);
     }
 
-    fn outputs(&self, _: usize) -> Vec<&[f32]> {
-        vec![&self.dwte, &self.dwpe]
+    fn outputs(&mut self, _: usize) -> Vec<&mut [f32]> {
+        vec![&mut self.dwte, &mut self.dwpe]
     }
 
     fn reset(&mut self, _: usize) {

@@ -94,8 +94,8 @@ impl Contest for ForwardContest {
         });
     }
 
-    fn outputs(&self, set: usize) -> Vec<&[f32]> {
-        self.0.sets[set][2..].iter().map(Vec::as_slice).collect()
+    fn outputs(&mut self, set: usize) -> Vec<&mut [f32]> {
+        self.0.sets[set][2..].iter_mut().map(Vec::as_mut_slice).collect()
     }
 }
 
@@ -219,8 +219,8 @@ impl Contest for BackwardContest {
         dispatch_on(isa, AddPartials { dweight: &mut t.dweight, dbias: &mut t.dbias, partial: &partial });
     }
 
-    fn outputs(&self, set: usize) -> Vec<&[f32]> {
-        vec![&self.0.sets[set][3], &self.0.dweight, &self.0.dbias]
+    fn outputs(&mut self, set: usize) -> Vec<&mut [f32]> {
+        vec![&mut self.0.sets[set][3], &mut self.0.dweight, &mut self.0.dbias]
     }
 }
 

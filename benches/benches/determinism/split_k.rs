@@ -74,8 +74,8 @@ impl Contest for SplitK {
         if setting == 0 { product.in_copies(ctx, dw) } else { product.in_place(ctx, dw) }
     }
 
-    fn outputs(&self, set: usize) -> Vec<&[f32]> {
-        vec![&self.tensors[set][2]]
+    fn outputs(&mut self, set: usize) -> Vec<&mut [f32]> {
+        vec![&mut self.tensors[set][2]]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput};
 use longhand_measure::{cases, peak, pool, thread_counts};
-use longhand_tensor::{Ctx, Isa};
+use longhand_tensor::{Ctx, Isa, parallel};
 use std::time::Duration;
 
 /// Benches the cases whose names begin with one of `prefixes` and prints the peak of each ISA first.
@@ -10,7 +10,7 @@ pub fn run(prefixes: &[&str]) {
     let mut criterion = Criterion::default().configure_from_args();
     for isa in Isa::available() {
         let ratio = peak::ports_times_latency(isa, 20);
-        let trust = if peak::is_trusted(ratio) { "trusted" } else { "UNTRUSTED" };
+        let trust = if peak::ports_and_latency(isa, ratio).is_some() { "trusted" } else { "UNTRUSTED" };
         for threads in thread_counts() {
             let best = pool(threads).install(|| peak::best_fma_window(isa, 20));
             println!("peak {isa}/{threads}: {:.1} GFLOP/s, independent/dependent {ratio:.2} ({trust})", best / 1e9);
@@ -28,7 +28,8 @@ pub fn run(prefixes: &[&str]) {
                 let pool = pool(threads);
                 group.bench_function(format!("{isa}/{threads}"), |b| {
                     let (ctx, mut run) = (pool.install(|| Ctx::new(isa)), (case.build)());
-                    b.iter(|| pool.install(|| run(&ctx)));
+                    // As inside a step: the pool's threads are awake when a kernel begins.
+                    b.iter(|| pool.install(|| parallel::enter(&ctx, || run(&ctx))));
                 });
             }
         }

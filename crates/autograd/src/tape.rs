@@ -5,6 +5,10 @@
 //! nodes    the ops in order, each with the handles that its backward reads
 //! ```
 //!
+//! Where a scope ends, what was made within and no backward reads is freed: the outputs of projections, which the sum
+//! that follows holds as well. So is what a GELU made, the widest value of a block: its backward needs x·W + b in any
+//! case, and from that the value is made again, the same bits, when the backward of its reader comes.
+//!
 //! A gradient buffer comes into being when the first consumer of a value writes it (`Store`); later consumers add.
 //! When the op that made a value has run its backward, the value and its gradient are freed, so gradients
 //! move into the room that activations leave.
@@ -12,6 +16,7 @@
 use crate::ops::{AttentionNode, Dropout, Embed, GatherRows, LayerNorm, Linear, Node, ResidualLayerNorm};
 use longhand_tensor::arena::{Arena, Buf};
 use longhand_tensor::exec::{AttentionOp, Batch, Exec, LinearOp, NormOp};
+use longhand_tensor::kernels::GeluKind;
 use longhand_tensor::params::{Grads, ParamId, Params};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 use longhand_tensor::{Accumulate, Ctx, Result};
@@ -43,6 +48,12 @@ struct Value {
     rows: usize,
     cols: usize,
     grad: Option<Buf>,
+    /// Whether `buf` is the value's: it is not between the end of a scope and the backward.
+    live: bool,
+    /// Whether a backward reads it.
+    read: bool,
+    /// What it is the GELU of.
+    gelu_of: Option<(Buf, GeluKind)>,
 }
 
 /// The seed and counter of a step's dropout: step × microbatches + microbatch.
@@ -132,7 +143,9 @@ impl<'a> Tape<'a> {
     // What follows is for the ops.
 
     pub(crate) fn buf(&self, x: Var) -> Buf {
-        self.memory.values[x.0 as usize].buf
+        let value = &self.memory.values[x.0 as usize];
+        assert!(value.live, "a value that its scope has released");
+        value.buf
     }
 
     pub(crate) fn rows_cols(&self, x: Var) -> (usize, usize) {
@@ -143,8 +156,51 @@ impl<'a> Tape<'a> {
     /// A new value of unspecified contents.
     pub(crate) fn new_value(&mut self, rows: usize, cols: usize) -> Result<Var> {
         let buf = self.new_buf(rows, cols)?;
-        self.memory.values.push(Value { buf, rows, cols, grad: None });
+        self.memory.values.push(Value { buf, rows, cols, grad: None, live: true, read: false, gelu_of: None });
         Ok(Var(self.memory.values.len() as u32 - 1))
+    }
+
+    /// Says that a backward will read `x`.
+    pub(crate) fn keep(&mut self, x: Var) {
+        self.memory.values[x.0 as usize].read = true;
+    }
+
+    /// Says that `x` = gelu(`pre`), which lives until the backward of the op that made `x`.
+    pub(crate) fn is_gelu_of(&mut self, x: Var, pre: Buf, kind: GeluKind) {
+        self.memory.values[x.0 as usize].gelu_of = Some((pre, kind));
+    }
+
+    /// The room of `x`, of unspecified contents if its scope released it.
+    pub(crate) fn room(&mut self, x: Var) -> Result<Buf> {
+        let value = &mut self.memory.values[x.0 as usize];
+        if !value.live {
+            value.buf = self.memory.arena.alloc(value.buf.len())?;
+            value.live = true;
+        }
+        Ok(value.buf)
+    }
+
+    /// The value of `x`, for a backward that said it would read it: made again if its scope released it.
+    pub(crate) fn saved(&mut self, x: Var) -> Result<Buf> {
+        let Value { live, gelu_of, .. } = self.memory.values[x.0 as usize];
+        let buf = self.room(x)?;
+        if let (false, Some((pre, kind))) = (live, gelu_of) {
+            let ([out], [pre]) = self.memory.arena.views([buf], [pre]);
+            longhand_tensor::kernels::gelu_forward(self.ctx, out, pre, kind)?;
+        }
+        Ok(buf)
+    }
+
+    /// Frees those of the values from `first` on, and of `own`, that no backward reads or that can be made again.
+    fn release(&mut self, first: usize, own: &[Var], except: &[Var]) {
+        let made = (first..self.memory.values.len()).map(|i| Var(i as u32));
+        for x in own.iter().copied().chain(made) {
+            let value = &mut self.memory.values[x.0 as usize];
+            if value.live && (!value.read || value.gelu_of.is_some()) && !except.contains(&x) {
+                value.live = false;
+                self.memory.arena.free(value.buf);
+            }
+        }
     }
 
     /// Memory that is no value: something saved, or a temporary.
@@ -255,7 +311,10 @@ impl<'a> Tape<'a> {
 
     /// Frees a value whose op has run its backward.
     pub(crate) fn free_value(&mut self, x: Var) {
-        self.memory.arena.free(self.memory.values[x.0 as usize].buf);
+        let value = &mut self.memory.values[x.0 as usize];
+        if core::mem::take(&mut value.live) {
+            self.memory.arena.free(value.buf);
+        }
     }
 }
 
@@ -307,5 +366,15 @@ impl Exec for Tape<'_> {
         losses: &mut [f32],
     ) -> Result<()> {
         crate::ops::linear_cross_entropy(self, x, table, targets, scale, losses)
+    }
+    fn scope<const I: usize, const O: usize>(
+        &mut self,
+        own: [Var; I],
+        f: impl FnOnce(&mut Self, [Var; I]) -> Result<[Var; O]>,
+    ) -> Result<[Var; O]> {
+        let first = self.memory.values.len();
+        let out = f(self, own)?;
+        self.release(first, &own, &out);
+        Ok(out)
     }
 }

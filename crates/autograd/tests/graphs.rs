@@ -111,3 +111,44 @@ fn gradients_of_a_tangled_graph_equal_the_oracle() {
         }
     }
 }
+
+/// A block whose every value but the last lies in a scope, or in none.
+fn block<E: Exec>(e: &mut E, n: &Net, scoped: bool, losses: &mut Vec<f32>) -> Result<()> {
+    let x = e.embed(n.wte, n.wpe)?;
+    let mlp = |e: &mut E, [x]: [E::T; 1]| {
+        let wide = e.linear(x, &n.wide)?;
+        let narrow = e.linear(wide, &n.narrow)?;
+        let again = e.linear(wide, &n.narrow)?; // what was made again is there for both readers
+        let (sum, _) = e.residual_layer_norm(narrow, again, &n.norm)?;
+        let (_, y) = e.residual_layer_norm(x, sum, &n.norm)?;
+        Ok([y])
+    };
+    let mut y = [x];
+    for _ in 0..6 {
+        y = if scoped { e.scope(y, mlp)? } else { mlp(e, y)? };
+    }
+    losses.resize(12, 0.0);
+    e.linear_cross_entropy(y[0], n.wte, &[1; 12], 0.25, losses)
+}
+
+#[test]
+fn a_scope_frees_what_can_be_made_again_and_moves_no_bit() {
+    let (net, params) = net();
+    let mut batch = Batch::default();
+    batch.push(&[3, 1, 4, 1, 5, 9, 2], 0, 0);
+    batch.push(&[6, 5, 3, 5, 8], 0, 1);
+    let run = |scoped| {
+        let (mut grads, mut memory) = (Grads::new(params.layout().clone()).unwrap(), TapeMemory::new().unwrap());
+        grads.begin_step();
+        let (ctx, draw, mut losses) = (Ctx::default(), Draw { seed: 7, counter: 2 }, Vec::new());
+        let mut tape = Tape::new(&ctx, &params, &mut grads, &batch, draw, &mut memory);
+        block(&mut tape, &net, scoped, &mut losses).unwrap();
+        tape.backward().unwrap();
+        let written = params.layout().ids().filter(|id| grads.is_written(*id));
+        let bits: Vec<u32> = written.flat_map(|id| grads.get(id).iter().map(|x| x.to_bits())).collect();
+        (losses, bits, memory.bytes())
+    };
+    let (plain, scoped) = (run(false), run(true));
+    assert!(plain.1.len() > 2 * 40 * C && (plain.0, plain.1) == (scoped.0, scoped.1));
+    assert!(scoped.2 * 5 < plain.2 * 4, "{} bytes with scopes, {} without", scoped.2, plain.2);
+}

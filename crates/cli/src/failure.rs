@@ -25,7 +25,10 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(e: Error) -> Failure {
-        Failure::new(in_words_of_flags(e).to_string())
+        match in_words_of_flags(e) {
+            e @ Error::Config { .. } => Failure::usage(e.to_string()),
+            e => Failure::new(e.to_string()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 use crate::failure::Failure;
 use longhand_measure::cases::Case;
+use longhand_measure::limits::toml_fault;
 use longhand_measure::roofline::Row;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -60,16 +61,16 @@ impl Limits {
 }
 
 fn read(text: &str, names: &[&str]) -> Result<Vec<(Measure, String, f64)>, String> {
-    let file: Table = text.parse().map_err(|e: toml::de::Error| one_line(&e, text))?;
+    let file: Table = text.parse().map_err(|e: toml::de::Error| toml_fault(&e, text))?;
     let mut all = Vec::new();
     for (key, kernels) in &file {
         let measure = MEASURES.iter().find(|(name, _)| name == key);
         let (Some((_, measure)), Value::Table(kernels)) = (measure, kernels) else {
-            return Err(format!("{key}: must be a table [of_peak] or [of_bound]"));
+            return Err(format!("{key:?}: must be a table [of_peak] or [of_bound]"));
         };
         for (name, value) in kernels {
             if !names.contains(&name.as_str()) {
-                return Err(format!("{key}.\"{name}\": must be a kernel that is measured; --json prints their names"));
+                return Err(format!("{key}.{name:?}: must be a kernel that is measured; --json prints their names"));
             }
             let (limit, shown) = match value {
                 Value::Float(x) => (*x, x.to_string()),
@@ -77,7 +78,7 @@ fn read(text: &str, names: &[&str]) -> Result<Vec<(Measure, String, f64)>, Strin
                 other => (f64::NAN, format!("a {}", other.type_str())),
             };
             if !(limit > 0.0 && limit <= 1.0) {
-                return Err(format!("{key}.\"{name}\" = {shown}: must be a share above 0 and at most 1"));
+                return Err(format!("{key}.{name:?} = {shown}: must be a share above 0 and at most 1"));
             }
             all.push((*measure, name.clone(), limit));
         }
@@ -86,12 +87,6 @@ fn read(text: &str, names: &[&str]) -> Result<Vec<(Measure, String, f64)>, Strin
         return Err("no limit: a table [of_peak] or [of_bound] with a share for each kernel is wanted".into());
     }
     Ok(all)
-}
-
-/// What toml says, on one line.
-fn one_line(e: &toml::de::Error, text: &str) -> String {
-    let line = e.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    format!("line {line}: {}", e.message().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -107,8 +102,9 @@ mod tests {
         assert!(good.contains(&(Measure::OfPeak, "matmul/1x2x3".into(), 0.5)));
         for (text, words) in [
             ("", "no limit"),
-            ("x = 1", "x: must be a table"),
-            ("[of_pea]\n", "of_pea: must be a table"),
+            ("x = 1", "\"x\": must be a table"),
+            ("[of_pea]\n", "\"of_pea\": must be a table"),
+            ("\"a\\nb\" = 1", "\"a\\nb\": must be a table"),
             ("[of_peak]\n\"matmul\" = 0.5", "of_peak.\"matmul\": must be a kernel"),
             ("[of_peak]\n\"adamw/5\" = 1.5", "of_peak.\"adamw/5\" = 1.5: must be a share"),
             ("[of_peak]\n\"adamw/5\" = nan", "must be a share"),

@@ -279,11 +279,11 @@ pub fn planned_bytes(model: &Gpt, rows: usize) -> u64 {
     // In u128: a batch that no machine can hold must be refused by its size, not by an overflow.
     let config = model.config();
     let (c, heads, layers) = (config.n_embd as u128, config.n_head as u128, config.n_layer as u128);
-    let dropout = |p: f32| if p > 0.0 { c } else { 0 };
-    // qkv 3, heads 1, projection 1, sum 1, norm 1, MLP 4 + 4 before its activation, projection 1, sum 1, norm 1.
-    let layer = 18 * c + heads + 4 + 2 * dropout(config.resid_pdrop);
-    // What the backward of the last block holds beside them: two gradients of C, one of 4C.
-    let activations = rows as u128 * (layers * layer + c + dropout(config.embd_pdrop) + 6 * c);
+    // qkv 3, heads 1, sum 1, norm 1, MLP before its activation 4, sum 1, norm 1.
+    let layer = 12 * c + heads + 4;
+    // What the backward of the last block holds beside them: two gradients of C, the activation again and its gradient.
+    let dropped = if config.embd_pdrop > 0.0 { c } else { 0 };
+    let activations = rows as u128 * (layers * layer + c + dropped + 10 * c);
     let logits = rows.min(kernels::chunk_rows(config.vocab_size)) as u128 * config.vocab_size as u128;
     let floats = 4 * model.layout().len() as u128 + activations + logits;
     u64::try_from(4 * floats).unwrap_or(u64::MAX)

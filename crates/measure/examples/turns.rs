@@ -20,7 +20,7 @@ fn main() {
         cases.iter().filter(|c| of_kernels(&c.name)).for_each(|c| println!("{}", c.name));
         return;
     }
-    let Ok(threads) = arg.parse() else {
+    let Some(threads) = arg.parse().ok().filter(|threads| *threads > 0) else {
         eprintln!("turns --list, or turns THREADS");
         std::process::exit(2);
     };

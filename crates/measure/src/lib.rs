@@ -7,6 +7,7 @@
 //! peak         multiply-adds in registers
 //! streams      reads and writes at any footprint
 //! caches       the sizes of the caches
+//! limits       faults of a file of limits
 //! sampling     a case and what bounds it in turn, medians and bests; two programs in turn
 //! roofline     all of them together: what this machine can do, and how near to it each kernel comes
 //! ```
@@ -16,6 +17,7 @@
 
 pub mod caches;
 pub mod cases;
+pub mod limits;
 pub mod peak;
 pub mod roofline;
 pub mod sampling;

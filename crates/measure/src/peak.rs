@@ -1,9 +1,10 @@
 //! The peak of multiply-adds, measured in the process that measures the kernels.
 //!
 //! The peak is the rate of multiply-adds on registers alone, in chains that do not wait for each other. One chain
-//! waits for itself: it runs at 1/latency. So independent over dependent is ports × latency, 8 on Intel servers
-//! and on Zen 2 and later, whatever the clock does; another ratio says that the loop was not what it should be, or that
-//! something else had the core, and the peak is marked untrusted.
+//! waits for itself: it runs at 1/latency. So independent over dependent is ports × latency, whatever the clock does: 8 on
+//! Intel servers and on Zen 2 and later, 10 for AVX2 on Haswell and Broadwell, 4 for AVX-512 where one port has it. Another
+//! ratio says that the loop was not what it should be, or that something else had the core, and the peak is marked
+//! untrusted. Without a multiply-add instruction no such number is known, and nothing is trusted.
 
 use longhand_tensor::Isa;
 use longhand_tensor::simd::{Kernel, LANES, Simd, dispatch_on};
@@ -98,9 +99,23 @@ pub fn ports_times_latency(isa: Isa, windows: usize) -> f64 {
     free / (bound / registers(isa) as f64)
 }
 
-/// Whether such a ratio is that of two ports and a latency of four.
-pub fn is_trusted(ratio: f64) -> bool {
-    (7.0..=9.0).contains(&ratio)
+/// Ports and latency of the multiply-adds that `isa` may have, most likely first; none for one without the instruction.
+pub fn known_ports_and_latency(isa: Isa) -> &'static [(u32, u32)] {
+    match isa.name() {
+        "avx512" => &[(2, 4), (1, 4)],
+        "avx2" => &[(2, 4), (2, 5)],
+        _ => &[],
+    }
+}
+
+/// The ports and the latency whose product a measured ratio is, within an eighth; `None` where it is to be distrusted.
+pub fn ports_and_latency(isa: Isa, ratio: f64) -> Option<(u32, u32)> {
+    let off = |(ports, latency): (u32, u32)| (ratio / f64::from(ports * latency) - 1.0).abs();
+    known_ports_and_latency(isa)
+        .iter()
+        .copied()
+        .min_by(|a, b| off(*a).total_cmp(&off(*b)))
+        .filter(|known| off(*known) <= 0.125)
 }
 
 #[cfg(test)]
@@ -122,6 +137,10 @@ mod tests {
             };
             assert!(time(4_000_000) > 2.0 * time(1_000_000), "{isa}: four times the work");
         }
-        assert!(is_trusted(8.0) && !is_trusted(1.0) && !is_trusted(f64::NAN));
+        for isa in Isa::available() {
+            let of = |ratio| ports_and_latency(isa, ratio);
+            assert!(of(1.0).is_none() && of(f64::NAN).is_none() && of(6.0).is_none(), "{isa}");
+            assert_eq!(of(7.9), known_ports_and_latency(isa).first().copied(), "{isa}");
+        }
     }
 }

@@ -9,9 +9,9 @@
 
 use crate::caches::caches;
 use crate::cases::{Case, Quoted};
-use crate::peak::{best_fma_window, is_trusted, ports_times_latency};
+use crate::peak::{best_fma_window, ports_and_latency, ports_times_latency};
 use crate::sampling::{Sample, sample};
-use crate::streams::{BEYOND_CACHES, Stream, Traffic};
+use crate::streams::{Stream, Traffic, beyond_caches};
 use longhand_tensor::{Ctx, Isa};
 use std::time::Duration;
 
@@ -27,9 +27,14 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// Whether the ratio is that of two ports and a latency of four.
+    /// Whether the ratio is one that the instruction set is known to have.
     pub fn trusted(&self) -> bool {
-        is_trusted(self.ratio)
+        self.ports_and_latency().is_some()
+    }
+
+    /// Ports and latency whose product the ratio is.
+    pub fn ports_and_latency(&self) -> Option<(u32, u32)> {
+        ports_and_latency(self.isa, self.ratio)
     }
 
     /// The best of 20 windows, on the threads of the current pool.
@@ -55,9 +60,8 @@ pub struct Level {
 pub fn levels(isa: Isa) -> Vec<Level> {
     let threads = rayon::current_num_threads();
     let all = caches();
-    let largest = all.last().map_or(0, |c| c.bytes);
     let cached = all.iter().map(|c| (format!("L{}", c.level), c.bytes / 2 * threads.div_ceil(c.shared_by)));
-    let beyond = ("DRAM".to_string(), BEYOND_CACHES.max(4 * largest));
+    let beyond = ("DRAM".to_string(), beyond_caches());
     cached
         .chain([beyond])
         .map(|(name, bytes)| {

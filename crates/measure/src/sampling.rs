@@ -2,7 +2,7 @@
 
 use crate::cases::Case;
 use crate::peak::{best_fma_window, fma_window};
-use crate::streams::{BEYOND_CACHES, Stream};
+use crate::streams::{Stream, beyond_caches};
 use longhand_tensor::{Ctx, parallel};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub struct Sample {
 /// the peak loop and one of the stream, at least 20 in all.
 pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     let mut run = (case.build)();
-    let mut stream = Stream::new(case.traffic, (case.bytes as usize).min(BEYOND_CACHES));
+    let mut stream = Stream::new(case.traffic, (case.bytes as usize).min(beyond_caches()));
     // As inside a step: the pool's threads are awake when a kernel begins.
     let mut once = || parallel::enter(ctx, || run(ctx));
     once();

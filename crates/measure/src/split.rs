@@ -102,6 +102,7 @@ impl TrainStep {
             "residual_layernorm_backward" => (3.0 * calls + summed) * tensor,
             // Rows of 4·C, and of the 3·C + C + 4·C + C outputs of a block's linear layers.
             "gelu_backward" => 3.0 * 4.0 * calls * tensor,
+            "gelu_forward" => 2.0 * 4.0 * calls * tensor,
             "bias_backward" => 9.0 * l * tensor,
             "adamw_step" => 28.0 * params,
             "gradient_norm" => 4.0 * params,
@@ -193,6 +194,8 @@ mod tests {
                 ("embedding_backward", 1),
                 ("embedding_forward", 1),
                 ("gelu_backward", l),
+                // Made again for the backward; the first time it is a product's epilogue.
+                ("gelu_forward", l),
                 ("gradient_norm", tensors),
                 ("layernorm_backward", 1),
                 ("layernorm_forward", 1),

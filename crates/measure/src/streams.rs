@@ -3,6 +3,7 @@
 //! A kernel that is bound by memory is compared with a stream of its own kind: as many slices read and written, as many
 //! bytes, and so the same cache. Every thread has slices of its own, allocated and first written by itself.
 
+use crate::caches::caches;
 use longhand_tensor::Isa;
 use longhand_tensor::simd::{Kernel, LANES, Simd, dispatch_on};
 use rayon::prelude::*;
@@ -54,8 +55,12 @@ pub struct Stream {
     passes: usize,
 }
 
-/// A footprint that caches do not hold: a stream of more bytes moves no faster.
-pub const BEYOND_CACHES: usize = 256 << 20;
+/// A footprint that this CPU's caches do not hold: a stream of more bytes moves no slower. 256 MiB, or four times the
+/// last cache.
+pub fn beyond_caches() -> usize {
+    let largest = caches().last().map_or(0, |c| c.bytes);
+    (256 << 20).max(4 * largest)
+}
 
 /// Least bytes of a window: below this its start would weigh more than 1%.
 const WINDOW: usize = 8 << 20;

@@ -175,8 +175,8 @@ pub trait Exec: Sized {
         losses: &mut [f32],
     ) -> Result<()>;
 
-    /// Runs `f` on `own`, then releases `own` and everything made within, except what `f` returns. An executor
-    /// that keeps values for a backward releases nothing.
+    /// Runs `f` on `own`, then releases `own` and everything made within, except what `f` returns. An executor keeps
+    /// what its backward reads.
     fn scope<const I: usize, const O: usize>(
         &mut self,
         own: [Self::T; I],

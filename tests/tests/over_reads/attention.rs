@@ -94,6 +94,24 @@ pub fn every_length(side: &str) {
     }
 }
 
+/// Sequences whose keys are packed before the tasks: more than 192 queries, alone and beside short ones.
+pub fn long_sequences(side: &str) {
+    let rng = stream();
+    for (hs, mask, rng) in [(8, Mask::Causal, Some(&rng)), (33, Mask::Banded(7), None), (64, Mask::Causal, None)] {
+        let att = layer(2, hs, mask, rng);
+        for lengths in [&[193][..], &[210, 3, 0, 1, 250, 193], &[1, 257, 17]] {
+            on_every_isa(&format!("attention, {lengths:?} tokens, head size {hs}, {mask:?} | {side}"), |ctx| {
+                packed(&ctx.clone().with_threads(3), lengths, &att, false);
+            });
+        }
+        for (queries, keys) in [(193, 31), (200, 257), (193, 0)] {
+            on_every_isa(&format!("attention, {queries} queries, {keys} keys, head size {hs} | {side}"), |ctx| {
+                separate(ctx, Seq { queries, keys }, &att, 1);
+            });
+        }
+    }
+}
+
 /// Head sizes with and without a tail, at the delicate lengths.
 pub fn every_head_size(side: &str) {
     let rng = stream();

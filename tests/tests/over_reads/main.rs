@@ -104,6 +104,11 @@ fn attention_of_every_head_size() {
 }
 
 #[test]
+fn attention_of_long_sequences() {
+    stays_within_its_slices("attention_of_long_sequences", attention::long_sequences);
+}
+
+#[test]
 fn attention_over_a_cache() {
     stays_within_its_slices("attention_over_a_cache", attention::cached);
 }

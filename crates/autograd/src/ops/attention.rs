@@ -26,6 +26,8 @@ impl AttentionNode {
         let (ctx, batch) = (tape.ctx, tape.batch);
         let ([o, l], [x]) = tape.views([tape.buf(out), lse], [tape.buf(qkv)]);
         attention_forward(ctx, o, l, x, batch.seqs(), &op.attention(cols, Some(&rng))?)?;
+        tape.keep(qkv);
+        tape.keep(out);
         tape.record(node);
         Ok(out)
     }
@@ -38,7 +40,7 @@ impl Backward for AttentionNode {
         let (_, cols) = tape.rows_cols(self.qkv);
         let (dqkv, acc) = tape.grad_target(self.qkv)?;
         let (ctx, batch) = (tape.ctx, tape.batch);
-        let (qkv, out) = (tape.buf(self.qkv), tape.buf(self.out));
+        let (qkv, out) = (tape.saved(self.qkv)?, tape.saved(self.out)?);
         let ([dx], [d, x, o, l]) = tape.views([dqkv], [dout, qkv, out, self.lse]);
         attention_backward(ctx, dx, d, x, o, l, batch.seqs(), &self.op.attention(cols, Some(&self.rng))?, acc)?;
         tape.release_grad(dout);

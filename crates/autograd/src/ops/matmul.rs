@@ -43,6 +43,10 @@ impl Linear {
                 matmul(ctx, c, MatRef::new(i, rows, inner)?, w, Accumulate::Store, epilogue)?;
             }
         }
+        tape.keep(x);
+        if let (Some(pre), Some(kind)) = (pre, op.gelu) {
+            tape.is_gelu_of(out, pre, kind);
+        }
         tape.record(Linear { x, out, op: *op, pre });
         Ok(out)
     }
@@ -58,14 +62,14 @@ impl Backward for Linear {
         // The output itself is not read: its room takes dy.
         let dy = match (self.op.gelu, self.pre) {
             (Some(kind), Some(pre)) => {
-                let dy = tape.buf(self.out);
+                let dy = tape.room(self.out)?;
                 let ([d], [dout, pre]) = tape.views([dy], [dout, pre]);
                 kernels::gelu_backward(ctx, d, dout, pre, kind, Accumulate::Store)?;
                 dy
             }
             _ => dout,
         };
-        let x_buf = tape.buf(self.x);
+        let x_buf = tape.saved(self.x)?;
         let (arena, grads) = tape.arena_and_grads();
         let (x, d) = (MatRef::new(arena.get(x_buf), rows, inner)?, MatRef::new(arena.get(dy), rows, cols)?);
         let acc = grads.accumulate(self.op.weight);
@@ -107,6 +111,7 @@ impl Logits {
         let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);
         let c = MatMut::new(o, rows, spec.rows())?;
         matmul(ctx, c, MatRef::new(i, rows, inner)?, t.t(), Accumulate::Store, Epilogue::default())?;
+        tape.keep(x);
         tape.record(Logits { x, out, table });
         Ok(out)
     }
@@ -119,7 +124,7 @@ impl Backward for Logits {
         let (ctx, params) = (tape.ctx, tape.params);
         let (rows, inner) = tape.rows_cols(self.x);
         let (_, cols) = tape.rows_cols(self.out);
-        let x_buf = tape.buf(self.x);
+        let x_buf = tape.saved(self.x)?;
         let (arena, grads) = tape.arena_and_grads();
         let (x, d) = (MatRef::new(arena.get(x_buf), rows, inner)?, MatRef::new(arena.get(dout), rows, cols)?);
         let acc = grads.accumulate(self.table);

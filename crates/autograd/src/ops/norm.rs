@@ -23,6 +23,7 @@ impl LayerNorm {
         let (mean, rstd) = (tape.new_buf(rows, 1)?, tape.new_buf(rows, 1)?);
         let ([o, m, r], [i]) = tape.views([tape.buf(out), mean, rstd], [tape.buf(x)]);
         kernels::layernorm_forward(ctx, o, m, r, i, params.get(op.weight), params.get(op.bias), op.eps)?;
+        tape.keep(x);
         tape.record(LayerNorm { x, out, op: *op, mean, rstd });
         Ok(out)
     }
@@ -33,7 +34,7 @@ impl Backward for LayerNorm {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let Some(dout) = tape.take_grad(self.out) else { return Ok(()) };
         let (dx, acc_inp) = tape.grad_target(self.x)?;
-        let (ctx, weight, x) = (tape.ctx, tape.params.get(self.op.weight), tape.buf(self.x));
+        let (ctx, weight, x) = (tape.ctx, tape.params.get(self.op.weight), tape.saved(self.x)?);
         let (arena, grads) = tape.arena_and_grads();
         let acc = grads.accumulate(self.op.weight);
         grads.accumulate(self.op.bias);
@@ -70,6 +71,7 @@ impl ResidualLayerNorm {
         let ([s, o, m, r], [x, y]) = tape.views(outs, [tape.buf(a), tape.buf(b)]);
         let (weight, bias) = (params.get(op.weight), params.get(op.bias));
         kernels::residual_layernorm_forward(ctx, s, o, m, r, x, y, weight, bias, op.eps)?;
+        tape.keep(sum);
         tape.record(ResidualLayerNorm { a, b, sum, out, op: *op, mean, rstd });
         Ok((sum, out))
     }

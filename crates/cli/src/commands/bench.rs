@@ -10,7 +10,7 @@ use crate::pool::Workers;
 use crate::progress::print_line;
 use longhand_measure::peak::best_fma_window;
 use longhand_measure::split::{Part, Recorded};
-use longhand_measure::streams::{BEYOND_CACHES, Stream, Traffic};
+use longhand_measure::streams::{Stream, Traffic, beyond_caches};
 use longhand_measure::train_step::TrainStep;
 use longhand_tensor::{Recorder, parallel};
 use serde_json::json;
@@ -27,10 +27,13 @@ pub fn run(command: &BenchCommand) -> Result<u8, Failure> {
 /// Steps before those that count: the first ones allocate, and measure the arena.
 const WARM_UP: usize = 2;
 
+/// More of them are a mistake on any machine.
+const MOST_STEPS: usize = 1_000_000;
+
 fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     let step = TrainStep::new(&args.preset, args.batch_size, args.block_size)?;
-    if args.steps == 0 {
-        return Err(Failure::usage("steps = 0: must be 1 or more"));
+    if args.steps == 0 || args.steps > MOST_STEPS {
+        return Err(Failure::usage(format!("steps = {}: must be from 1 to {MOST_STEPS}", args.steps)));
     }
     if let Some(path) = &args.svg {
         plot::writable(path)?;
@@ -57,7 +60,7 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     }
     let memory = peak_memory();
     drop(running);
-    let bandwidth = workers.run(|| Stream::new(Traffic::Read, BEYOND_CACHES).best(isa, 8));
+    let bandwidth = workers.run(|| Stream::new(Traffic::Read, beyond_caches()).best(isa, 8));
     steps.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let measured = Measured { step, steps, peak, bandwidth, memory, threads: threads_of(isa, workers.ctx.threads()) };
     if args.json {

@@ -3,12 +3,15 @@
 use crate::args::RooflineArgs;
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::machine::{Cpu, human_bytes};
+use crate::machine::{Cpu, available_memory, human_bytes};
 use crate::plot::{self, Roof};
 use crate::pool::{Workers, isa_named};
 use crate::progress::{Counter, note, print_line};
+use longhand_gpt::error::Error;
 use longhand_measure::cases::{self, Case, Quoted};
+use longhand_measure::peak::known_ports_and_latency;
 use longhand_measure::roofline::{self, Level, Peak, Row};
+use longhand_measure::streams::beyond_caches;
 use longhand_tensor::{Ctx, Isa};
 use serde_json::json;
 use std::time::Duration;
@@ -16,17 +19,24 @@ use std::time::Duration;
 /// Measures and shows; the exit status: 1 when a limit of `--assert` is not reached.
 pub fn run(args: &RooflineArgs) -> Result<u8, Failure> {
     let chosen = chosen(args.only.as_deref())?;
+    fits(&chosen)?;
     let limits = args.assert.as_deref().map(|path| Limits::load(path, &chosen)).transpose()?;
     if let Some(path) = &args.svg {
         plot::writable(path)?;
     }
-    let budget = Duration::try_from_secs_f64(args.seconds)
-        .map_err(|_| Failure::usage(format!("seconds = {}: must be 0 or more", args.seconds)))?;
+    if !(0.0..=MOST_SECONDS).contains(&args.seconds) {
+        return Err(Failure::usage(format!("seconds = {:?}: must be from 0 to {MOST_SECONDS}", args.seconds)));
+    }
+    let budget = Duration::from_secs_f64(args.seconds);
     let workers = Workers::new(args.threads)?;
     let isa = match &args.isa {
         None => workers.ctx.isa(),
         Some(name) => isa_named(name)?,
     };
+    if limits.is_some() && known_ports_and_latency(isa).is_empty() {
+        let limit = "must be avx2 or avx512 with --assert: the peak of another is not known well enough";
+        return Err(Failure::usage(format!("isa = {isa}: {limit}")));
+    }
     let threads = workers.ctx.threads();
     let ctx = Ctx::new(isa).with_threads(threads);
     let measured = workers.run(|| measure(&ctx, &chosen, budget));
@@ -53,19 +63,34 @@ pub fn run(args: &RooflineArgs) -> Result<u8, Failure> {
     Ok(if missed.is_empty() { 0 } else { 1 })
 }
 
-/// The kernels; naive attention and the training step only where they are asked for.
+/// Seconds for a kernel that are no mistake.
+const MOST_SECONDS: f64 = 3600.0;
+
+/// The kernels; naive attention and the training step only where a word begins no other.
 fn chosen(only: Option<&str>) -> Result<Vec<Case>, Failure> {
-    let prefixes: Vec<&str> = only.map_or(vec![""], |only| only.split(',').collect());
-    let asked = |case: &Case| {
-        let apart = ["attention_naive", "train_step"].into_iter().find(|apart| case.name.starts_with(apart));
-        prefixes.iter().any(|p| case.name.starts_with(p) && apart.is_none_or(|apart| p.starts_with(apart)))
-    };
-    let chosen: Vec<Case> = cases::all().into_iter().filter(asked).collect();
-    if chosen.is_empty() {
-        let limit = "must begin a kernel's name: matmul, attention, rowwise, adamw, …";
-        return Err(Failure::usage(format!("only = {}: {limit}", only.unwrap_or_default())));
+    let mut all: Vec<(Case, bool)> = cases::all().into_iter().map(|case| (case, false)).collect();
+    let apart = |name: &str| ["attention_naive", "train_step"].iter().any(|apart| name.starts_with(apart));
+    for word in only.unwrap_or_default().split(',').map(str::trim) {
+        let begun = |case: &Case| case.name.starts_with(word);
+        let usual = all.iter().any(|(case, _)| begun(case) && !apart(&case.name));
+        if (word.is_empty() && only.is_some()) || !all.iter().any(|(case, _)| begun(case)) {
+            let limit = "must begin a kernel's name: matmul, attention, rowwise, adamw, train_step, …";
+            return Err(Failure::usage(format!("only = {word}: {limit}")));
+        }
+        for (case, asked) in &mut all {
+            *asked |= begun(case) && (!usual || !apart(&case.name));
+        }
     }
-    Ok(chosen)
+    Ok(all.into_iter().filter(|(_, asked)| *asked).map(|(case, _)| case).collect())
+}
+
+/// Refuses what takes more memory than there is: a case's own bytes, and the stream beside it.
+fn fits(chosen: &[Case]) -> Result<(), Failure> {
+    let available = available_memory().unwrap_or(u64::MAX);
+    let Some(largest) = chosen.iter().max_by(|a, b| a.bytes.total_cmp(&b.bytes)) else { return Ok(()) };
+    let needed = largest.bytes as u64 + beyond_caches() as u64;
+    let what = format!("measuring {}", largest.name);
+    if needed > available { Err(Error::Memory { what, needed, available }.into()) } else { Ok(()) }
 }
 
 struct Measured {
@@ -102,9 +127,13 @@ pub fn threads_of(isa: Isa, threads: usize) -> String {
 
 fn print_table(m: &Measured, threads: usize) {
     print_line(&format!("{}: {}\n", cpu_name(), threads_of(m.peak.isa, threads)));
-    print_line(&format!("{:<12}{:>10}   {}", "peak", "GFLOP/s", "independent over dependent chains"));
+    print_line(&format!("{:<12}{:>10}   {}", "peak", "GFLOP/s", "independent over dependent chains: ports × latency"));
     for p in &m.peaks {
-        let trust = if p.trusted() { "two ports of latency four" } else { "not near 8: not trusted" };
+        let trust = match (p.ports_and_latency(), known_ports_and_latency(p.isa)) {
+            (Some((ports, latency)), _) => format!("{ports} × latency {latency}"),
+            (None, [(ports, latency), ..]) => format!("not near {}: not trusted", ports * latency),
+            (None, []) => "no multiply-add instruction: not trusted".into(),
+        };
         print_line(&format!("{:<12}{:>10.1}   {:.2}, {trust}", p.isa.to_string(), p.flops / 1e9, p.ratio));
     }
     print_line(&format!("\n{:<12}{:>10}{:>12}{:>14}", "bandwidth", "footprint", "GB/s read", "GB/s written"));

@@ -25,6 +25,9 @@ const ADAMW: RGBColor = RGBColor(170, 130, 20);
 /// # Errors
 /// What the file system says.
 pub fn writable(path: &Path) -> Result<(), Failure> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    opened.map(|_| ()).map_err(|e| Failure::new(format!("{}: {e}", path.display())))
+    let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
+    let is_new = !path.exists();
+    std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(fault)?;
+    // Whatever ends the command before it draws, leaves no empty file.
+    if is_new { std::fs::remove_file(path).map_err(fault) } else { Ok(()) }
 }

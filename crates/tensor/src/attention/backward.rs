@@ -4,8 +4,8 @@
 //! pack Kᵀ and Vᵀ into panels and K into rows; dK = dV = 0
 //! for each block of 48 queries, in order
 //!     Q' = Q·scale·log₂e, dO, D = Σ dO∘O, dQ = 0
-//!     for each block of 48 keys it sees, in order
-//!         S = Q'·Kᵀ, dP = dO·Vᵀ                   48 × 48 floats each
+//!     for each block of 64 keys it sees, in order
+//!         S = Q'·Kᵀ, dP = dO·Vᵀ                   48 × 64 floats each
 //!         P = exp2(S − lse), dS = P∘(keep∘dP − D), P' = keep∘P
 //!         dQ += dS·K      dV += P'ᵀ·dO      dK += dSᵀ·Q'
 //!     dq = dQ·scale

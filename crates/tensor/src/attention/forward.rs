@@ -4,9 +4,9 @@
 //! pack Kᵀ into panels and V into rows, once for a (sequence, head)
 //! for each block of 48 queries
 //!     Q' = Q·scale·log₂e
-//!     for each block of 48 keys it sees:  S = Q'·Kᵀ              48 × 48 floats in scratch
+//!     for each block of 64 keys it sees:  S = Q'·Kᵀ              48 × 64 floats in scratch
 //!     for each query:                     m, P = exp2(S − m), l   dropped P become 0
-//!     for each block of 48 keys:          O += P·V
+//!     for each block of 64 keys:          O += P·V
 //!     out = O / l
 //! ```
 
@@ -106,37 +106,51 @@ impl Packed<'_> {
         att.head_size + att.head_size.next_multiple_of(LANES)
     }
 
-    /// Floats for `count` sequences of `keys` keys in all, the panels of each rounded up.
+    /// Places for the keys of `count` sequences of `keys` keys in all, and so where the next sequence begins: a multiple
+    /// of 16, no less than all those lengths rounded up, for 15 places a sequence are enough to round up.
+    fn places(keys: usize, count: usize) -> usize {
+        (keys + count * (LANES - 1)) / LANES * LANES
+    }
+
+    /// Floats for `count` sequences of `keys` keys in all.
     fn floats(keys: usize, count: usize, att: &Attention) -> usize {
-        (keys + count * (LANES - 1)) * att.heads * Self::width(att)
+        Self::places(keys, count) * att.heads * Self::width(att)
+    }
+
+    /// The place of the first key of a sequence, at `key_row` of the batch.
+    fn begin(&self, sequence: usize, key_row: usize) -> usize {
+        Self::places(key_row - self.first.key_row, sequence - self.first.sequence)
     }
 
     /// Where the panels and the rows begin of a head of a sequence of `keys` keys, the first of them at `key_row`.
     fn at(&self, sequence: usize, key_row: usize, keys: usize, head: usize) -> (usize, usize) {
-        let before = Self::floats(key_row - self.first.key_row, sequence - self.first.sequence, self.att);
+        let width = Self::width(self.att);
         let whole = keys.next_multiple_of(LANES);
-        let panels = before + head * whole * Self::width(self.att);
+        let panels = self.begin(sequence, key_row) * self.att.heads * width + head * whole * width;
         (panels, panels + whole * self.att.head_size)
     }
 
     /// Packs `seqs`, the group.
     fn fill<Q: Lengths>(&self, ctx: &Ctx, k: MatRef, v: MatRef, seqs: &[Q]) {
         let (hs, heads) = (self.att.head_size, self.att.heads);
-        let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
-        parallel::for_each_block(ctx, longest.div_ceil(PACK) * heads, |t| {
-            let (from, head, mut row) = (t / heads * PACK, t % heads, self.first.key_row);
+        let hsp = hs.next_multiple_of(LANES);
+        let places = Self::places(seqs.iter().fold(0, |n, seq| n + seq.lengths().keys), seqs.len());
+        parallel::for_each_block(ctx, places.div_ceil(PACK) * heads, |t| {
+            // The keys whose places lie in start..start + PACK, of whichever sequences.
+            let (start, head, mut row) = (t / heads * PACK, t % heads, self.first.key_row);
             for (sequence, seq) in (self.first.sequence..).zip(seqs) {
-                let keys = seq.lengths().keys;
-                let n = PACK.min(keys.saturating_sub(from));
-                let (panels, rows) = self.at(sequence, row, keys, head);
-                let hsp = hs.next_multiple_of(LANES);
-                // SAFETY: keys from..from + n of this head are this block's alone: whole panels, as PACK is a multiple
-                // of 16, and rows.
-                let (kp, vp) = unsafe {
-                    let kp = self.memory.range(panels + from.min(keys) * hs, n.next_multiple_of(LANES) * hs);
-                    (kp, self.memory.range(rows + from.min(keys) * hsp, n * hsp))
-                };
-                pack(ctx.isa(), kp, vp, (k, v), row + from, n, head * hs, hs);
+                let (keys, begin) = (seq.lengths().keys, self.begin(sequence, row));
+                let [from, to] = [start, start + PACK].map(|place| place.saturating_sub(begin).min(keys));
+                if from < to {
+                    let (n, (panels, rows)) = (to - from, self.at(sequence, row, keys, head));
+                    // SAFETY: these keys of this head are this block's alone: whole panels, as PACK and every `begin`
+                    // are multiples of 16, and rows.
+                    let (kp, vp) = unsafe {
+                        let kp = self.memory.range(panels + from * hs, n.next_multiple_of(LANES) * hs);
+                        (kp, self.memory.range(rows + from * hsp, n * hsp))
+                    };
+                    pack(ctx.isa(), kp, vp, (k, v), row + from, n, head * hs, hs);
+                }
                 row += keys;
             }
         });

@@ -20,7 +20,7 @@
 //! ```
 //!
 //! A masked score is never multiplied with anything: a query's outputs do not depend on what it cannot see, were
-//! it NaN. Queries and keys may differ in number; a query without keys gives 0 and lse = +∞.
+//! it NaN. Queries and keys may differ in number; a query without keys gives 0 and lse = +∞, one whose scores are all −∞ NaN.
 //!
 //! ```text
 //! product    the one multiply-add kernel: a block of at most 48 rows, clipped row by row
@@ -53,8 +53,10 @@ pub use cache::{KvCache, attention_cached};
 use crate::error::{Error, Result, expect_len};
 use crate::matrix::{Accumulate, MatRef};
 use crate::random::Philox;
+use crate::simd::LANES;
 use crate::{Ctx, shape};
 use core::ops::Range;
+use product::WIDTH;
 
 /// Which keys a query sees, by absolute position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +149,7 @@ pub struct Seq {
 /// as queries. Units: lse in bits, log₂ of the softmax's denominator.
 /// Saves: lse and out for the backward. Writes out and lse whole.
 /// Cost: 4·HS flops and one exp2 for each visible (query, key) pair of a head; scratch of a thread about
-/// (2·HS + 48)·T + 96·HS floats. Beyond 192 queries the 2·HS·T are shared: the packed keys and values of whole
+/// (2·HS + 48)·T + 96·HS floats, T more with dropout. Beyond 192 queries the 2·HS·T are shared: the packed keys and values of whole
 /// sequences, 2·C floats a token, at most 16 MiB or what one sequence takes.
 /// Numerics: as in the module's text; bitwise equal to `attention_naive_forward` and `attention_cached`.
 /// Threads: by (sequence, head, 192 queries); bitwise the same for any thread count.
@@ -217,7 +219,7 @@ pub fn attention_naive_forward(
 ///
 /// Shapes: dqkv and qkv (R, 3C), dout and out (R, C), lse (R, NH), out and lse as the forward wrote them. Dropout is
 /// drawn again. Writes dqkv by `acc`.
-/// Cost: 2.5 times the forward's flops and one exp2 a visible pair; scratch of a thread about 6·HS·T floats.
+/// Cost: 2.5 times the forward's flops and one exp2 a visible pair; scratch of a thread about 5·HS·T floats.
 /// Numerics: P again as exp2(s − lse); dQ is one chain over keys, dK and dV one over queries, in order.
 /// Threads: by (sequence, head); bitwise the same for any thread count.
 /// # Errors
@@ -330,6 +332,9 @@ impl<'a> Inputs<'a> {
             };
             check_context(name, seq, att)?;
         }
+        // Rows may lie on top of each other, so that no memory bounds their number: the greatest scratch must have a size.
+        let places = seqs.len().checked_mul(LANES).and_then(|more| keys.checked_add(more)).unwrap_or(usize::MAX);
+        shape::product3(name, places, att.heads, 8 * size_of::<f32>() * (att.head_size + WIDTH + LANES))?;
         for (mat, rows, what) in [(&q, queries, "rows of q"), (&k, keys, "rows of k"), (&v, keys, "rows of v")] {
             expect_len(name, what, mat.rows(), rows)?;
             check_columns(name, mat, c)?;

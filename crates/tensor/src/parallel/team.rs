@@ -157,7 +157,7 @@ struct Open<'a> {
 impl<'a> Open<'a> {
     fn job(team: &'a Team, data: *const (), call: Call, blocks: usize) -> Self {
         // Where both the leader's block and a helper's had panicked, the helper's is left over.
-        drop(team.panicked());
+        core::mem::forget(team.panicked());
         // No helper reads these now: the last job was closed and left by all.
         team.data.store(data.cast_mut(), Ordering::Relaxed);
         team.call.store(call as *const () as *mut (), Ordering::Relaxed);
@@ -183,6 +183,15 @@ impl Team {
     /// What a helper's block panicked with, once.
     fn panicked(&self) -> Option<Box<dyn Any + Send>> {
         self.panic.lock().ok().and_then(|mut p| p.take())
+    }
+
+    /// Keeps the first panic's payload for the leader. Others are leaked: to drop one runs the caller's code, which may
+    /// panic again, here of all places.
+    fn keep(&self, payload: Box<dyn Any + Send>) {
+        match self.panic.lock() {
+            Ok(mut slot) if slot.is_none() => *slot = Some(payload),
+            _ => core::mem::forget(payload),
+        }
     }
 
     /// The number of a block that nobody has taken.
@@ -223,8 +232,8 @@ impl Team {
                 unsafe { call(data, i) };
             }
         }));
-        if let (Err(payload), Ok(mut slot)) = (done, self.panic.lock()) {
-            slot.get_or_insert(payload);
+        if let Err(payload) = done {
+            self.keep(payload);
         }
     }
 }
@@ -326,6 +335,28 @@ mod tests {
             });
             assert!(next);
         }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_dropped_stops_nobody() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(std::thread::panicking(), "dropped by the team");
+            }
+        }
+        let pool = pool(4);
+        for _ in 0..20 {
+            let all = || {
+                run(40, &|_| {
+                    std::thread::sleep(std::time::Duration::from_micros(300));
+                    std::panic::panic_any(Bomb)
+                })
+            };
+            let caught = catch_unwind(AssertUnwindSafe(|| pool.install(|| enter(all))));
+            core::mem::forget(caught.expect_err("every block panics"));
+        }
+        assert_eq!(pool.install(|| enter(|| 7)), 7);
     }
 
     #[test]

@@ -191,20 +191,21 @@ impl Forward<'_> {
     #[inline(always)]
     fn rows<S: Simd, const N: usize>(&mut self, s: S, first: usize) {
         let c = self.weight.len();
-        let at = |r: usize| (first + r) * c..(first + r + 1) * c;
+        let (a, out) = (cut::<N>(self.a, first, c), &mut self.out[first * c..(first + N) * c]);
         let mut total = [s.zero(); N];
         if let Some(sum) = self.sum.as_deref_mut() {
+            let (b, sum) = (cut::<N>(self.b, first, c), &mut sum[first * c..(first + N) * c]);
             for i in (0..c).step_by(LANES) {
                 for r in 0..N {
-                    let x = s.add(fetch(s, &self.a[at(r)], i, 0.0), fetch(s, &self.b[at(r)], i, 0.0));
-                    put(s, &mut sum[at(r)], i, x, Accumulate::Store);
+                    let x = s.add(fetch(s, a[r], i, 0.0), fetch(s, b[r], i, 0.0));
+                    put(s, &mut sum[r * c..][..c], i, x, Accumulate::Store);
                     total[r] = s.add(total[r], x);
                 }
             }
         } else {
             for i in (0..c).step_by(LANES) {
                 for r in 0..N {
-                    total[r] = s.add(total[r], fetch(s, &self.a[at(r)], i, 0.0));
+                    total[r] = s.add(total[r], fetch(s, a[r], i, 0.0));
                 }
             }
         }
@@ -225,7 +226,7 @@ impl Forward<'_> {
             let (weight, bias) = (fetch(s, self.weight, i, 0.0), fetch(s, self.bias, i, 0.0));
             for r in 0..N {
                 let xhat = normalised(s, x[r], i, mean[r], rstd[r]);
-                put(s, &mut self.out[at(r)], i, s.mul_add(xhat, weight, bias), Accumulate::Store);
+                put(s, &mut out[r * c..][..c], i, s.mul_add(xhat, weight, bias), Accumulate::Store);
             }
         }
         self.mean[first..first + N].copy_from_slice(&mean);

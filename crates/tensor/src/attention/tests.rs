@@ -435,6 +435,10 @@ fn wrong_shapes_are_errors() {
     let huge = [Seq { queries: usize::MAX, keys: 5 }, Seq { queries: 6, keys: 0 }];
     let m = MatRef::new(&qkv[..40], 5, 8).unwrap();
     assert!(attention_forward_qkv(&ctx, &mut out, &mut lse, m, m, m, &huge, &good).is_err());
+    // Rows that lie on top of each other take no memory, however many they are.
+    let many = MatRef::strided(&qkv, 1 << 60, 8, 0, 1).unwrap();
+    let seq = [Seq { queries: 5, keys: 1 << 60 }];
+    assert!(attention_forward_qkv(&ctx, &mut out, &mut lse, m, many, many, &seq, &good).is_err());
     let columns = MatRef::strided(&qkv, 5, 8, 1, 5).unwrap();
     let five = seqs_of(&[5]);
     assert!(attention_forward_qkv(&ctx, &mut out, &mut lse, columns, m, m, &five, &good).is_err());

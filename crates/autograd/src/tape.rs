@@ -13,7 +13,7 @@
 //! When the op that made a value has run its backward, the value and its gradient are freed, so gradients
 //! move into the room that activations leave.
 
-use crate::ops::{AttentionNode, Dropout, Embed, GatherRows, LayerNorm, Linear, Node, ResidualLayerNorm};
+use crate::ops::{Add, AttentionNode, Dropout, Embed, GatherRows, LayerNorm, Linear, Node, ResidualLayerNorm};
 use longhand_tensor::arena::{Arena, Buf};
 use longhand_tensor::exec::{AttentionOp, Batch, Exec, LinearOp, NormOp};
 use longhand_tensor::kernels::GeluKind;
@@ -366,6 +366,19 @@ impl Exec for Tape<'_> {
         losses: &mut [f32],
     ) -> Result<()> {
         crate::ops::linear_cross_entropy(self, x, table, targets, scale, losses)
+    }
+    fn add(&mut self, a: Var, b: Var) -> Result<Var> {
+        Add::forward(self, a, b)
+    }
+    fn softmax_losses(
+        &mut self,
+        x: Var,
+        lens: &[usize],
+        targets: &[u32],
+        weights: &[f32],
+        losses: &mut [f32],
+    ) -> Result<()> {
+        crate::ops::softmax_losses(self, x, lens, targets, weights, losses)
     }
     fn scope<const I: usize, const O: usize>(
         &mut self,

@@ -152,3 +152,47 @@ fn a_scope_frees_what_can_be_made_again_and_moves_no_bit() {
     assert!(plain.1.len() > 2 * 40 * C && (plain.0, plain.1) == (scoped.0, scoped.1));
     assert!(scoped.2 * 5 < plain.2 * 4, "{} bytes with scopes, {} without", scoped.2, plain.2);
 }
+
+/// The head of a task beside the language model's: picked rows, a sum of two of them, runs of several lengths.
+fn task<E: Exec>(e: &mut E, n: &Net, losses: &mut Vec<f32>) -> Result<()> {
+    let x = e.embed(n.wte, n.wpe)?;
+    let (_, h) = e.residual_layer_norm(x, x, &n.norm)?;
+    let (a, b) = (e.gather_rows(h, &[6, 11])?, e.gather_rows(h, &[3, 3])?);
+    let both = e.add(a, b)?;
+    let twice = e.add(both, both)?;
+    let scores = e.linear(twice, &n.qkv)?;
+    losses.resize(12 + 4, 0.0);
+    let (lens, weights) = ([C, 1, 3 * C - 1 - C, 3 * C], [0.5, 1.0, 2.0, 0.25]);
+    e.softmax_losses(scores, &lens, &[5, 0, IGNORE, 70], &weights, &mut losses[..4])?;
+    e.linear_cross_entropy(h, n.wte, &[2; 12], 0.125, &mut losses[4..])
+}
+
+#[test]
+fn two_losses_of_one_graph_equal_the_oracle() {
+    let (net, params) = net();
+    let mut batch = Batch::default();
+    batch.push(&[3, 1, 4, 1, 5, 9, 2], 0, 0);
+    batch.push(&[6, 5, 3, 5, 8], 0, 1);
+    let mut exact = Oracle::<F64>::new(&params, &batch, None);
+    let mut exact_losses = Vec::new();
+    task(&mut exact, &net, &mut exact_losses).unwrap();
+    assert_eq!(exact.losses().len(), 16);
+    exact.backward();
+    let (mut grads, mut memory) = (Grads::new(params.layout().clone()).unwrap(), TapeMemory::new().unwrap());
+    grads.begin_step();
+    let (ctx, draw, mut losses) = (Ctx::default(), Draw { seed: 7, counter: 2 }, Vec::new());
+    let mut tape = Tape::new(&ctx, &params, &mut grads, &batch, draw, &mut memory);
+    task(&mut tape, &net, &mut losses).unwrap();
+    tape.backward().unwrap();
+    for (got, want) in losses.iter().zip(&exact_losses) {
+        assert!((got - want).abs() <= 2e-5 * want.abs(), "loss {got} against {want}");
+    }
+    for id in params.layout().ids().filter(|id| grads.is_written(*id)) {
+        let (got, want) = (grads.get(id), exact.grad(id));
+        let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        for (i, (g, w)) in got.iter().zip(want).enumerate() {
+            let name = &params.layout().spec(id).name;
+            assert!((*g as f64 - w).abs() <= 2e-5 * largest, "{name}[{i}]: {g} against {w}");
+        }
+    }
+}

@@ -5,6 +5,8 @@ pub mod completion;
 pub mod config;
 pub mod data;
 pub mod error;
+#[cfg(feature = "train")]
+pub mod finetune;
 mod fs;
 pub mod generate;
 #[cfg(feature = "gradcheck")]

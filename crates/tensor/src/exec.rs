@@ -175,6 +175,21 @@ pub trait Exec: Sized {
         losses: &mut [f32],
     ) -> Result<()>;
 
+    /// a + b. (R, C)
+    fn add(&mut self, a: Self::T, b: Self::T) -> Result<Self::T>;
+
+    /// The elements of x, row after row, cut into runs of `lens`: losses[s] = −log softmax(run s)[targets s] in nats, 0
+    /// where the target is `IGNORE`. The classes of a row are a run, and so are the answers of a question, one row
+    /// each. In training, gradients of Σ weights·losses follow. (Σ lens elements), (S) → (S)
+    fn softmax_losses(
+        &mut self,
+        x: Self::T,
+        lens: &[usize],
+        targets: &[u32],
+        weights: &[f32],
+        losses: &mut [f32],
+    ) -> Result<()>;
+
     /// Runs `f` on `own`, then releases `own` and everything made within, except what `f` returns. An executor keeps
     /// what its backward reads.
     fn scope<const I: usize, const O: usize>(

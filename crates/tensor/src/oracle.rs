@@ -32,6 +32,7 @@ enum Op {
     Gather { x: Node, rows: Vec<usize>, out: Node },
     Logits { x: Node, table: ParamId, out: Node },
     CrossEntropy { logits: Node, targets: Vec<u32>, scale: f64 },
+    Runs { x: Node, lens: Vec<usize>, targets: Vec<u32>, weights: Vec<f32> },
 }
 
 /// One pass over a batch in the arithmetic `A`.
@@ -66,7 +67,7 @@ impl<'a, A: Arith> Oracle<'a, A> {
         &self.values[x.0].data
     }
 
-    /// Each row's loss, unrounded, after `linear_cross_entropy`.
+    /// Every loss, unrounded, in the order of the ops that gave them.
     pub fn losses(&self) -> &[A::T] {
         &self.losses
     }
@@ -206,6 +207,15 @@ impl<'a, A: Arith> Oracle<'a, A> {
                     reference::matmul::<A>(&mut grads[spec.range()], d.t(), xv, ADD, None);
                 });
             }),
+            Op::Runs { x, lens, targets, weights } => self.with_grad(*x, |this, dx| {
+                let mut first = 0;
+                for (s, &len) in lens.iter().enumerate().filter(|(_, len)| **len > 0) {
+                    let (run, scale) = (first..first + len, A::T::from_f64(weights[s] as f64));
+                    let value = &this.values[x.0].data[run.clone()];
+                    reference::cross_entropy_backward::<A>(&mut dx[run], value, &targets[s..=s], len, scale, ADD);
+                    first += len;
+                }
+            }),
             Op::CrossEntropy { logits, targets, scale } => self.with_grad(*logits, |this, dx| {
                 let value = &this.values[logits.0];
                 let scale = A::T::from_f64(*scale);
@@ -277,10 +287,7 @@ impl<A: Arith> Exec for Oracle<'_, A> {
     }
 
     fn residual_layer_norm(&mut self, a: Node, b: Node, op: &NormOp) -> Result<(Node, Node)> {
-        let (rows, cols) = self.dims(a);
-        let data = self.values(a).iter().zip(self.values(b)).map(|(a, b)| *a + *b).collect();
-        let sum = self.push(data, rows, cols);
-        self.ops.push(Op::Add { a, b, out: sum });
+        let sum = self.add(a, b)?;
         Ok((sum, self.layer_norm(sum, op)?))
     }
 
@@ -343,8 +350,39 @@ impl<A: Arith> Exec for Oracle<'_, A> {
         for (out, loss) in losses.iter_mut().zip(&exact) {
             *out = loss.to_f64() as f32;
         }
-        self.losses = exact;
+        self.losses.extend(exact);
         self.ops.push(Op::CrossEntropy { logits, targets: targets.to_vec(), scale: scale as f64 });
+        Ok(())
+    }
+
+    fn add(&mut self, a: Node, b: Node) -> Result<Node> {
+        let (rows, cols) = self.dims(a);
+        let data = self.values(a).iter().zip(self.values(b)).map(|(a, b)| *a + *b).collect();
+        let out = self.push(data, rows, cols);
+        self.ops.push(Op::Add { a, b, out });
+        Ok(out)
+    }
+
+    fn softmax_losses(
+        &mut self,
+        x: Node,
+        lens: &[usize],
+        targets: &[u32],
+        weights: &[f32],
+        losses: &mut [f32],
+    ) -> Result<()> {
+        let (mut first, mut exact) = (0, vec![A::T::ZERO; lens.len()]);
+        for (s, &len) in lens.iter().enumerate().filter(|(_, len)| **len > 0) {
+            let run = &self.values(x)[first..first + len];
+            reference::cross_entropy_forward::<A>(&mut exact[s..=s], run, &targets[s..=s], len);
+            first += len;
+        }
+        for (out, loss) in losses.iter_mut().zip(&exact) {
+            *out = loss.to_f64() as f32;
+        }
+        self.losses.extend(exact);
+        let (lens, targets, weights) = (lens.to_vec(), targets.to_vec(), weights.to_vec());
+        self.ops.push(Op::Runs { x, lens, targets, weights });
         Ok(())
     }
 }

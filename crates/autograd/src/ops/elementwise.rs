@@ -1,4 +1,4 @@
-//! Embedding, dropout, and picking rows.
+//! Embedding, sums, dropout, and picking rows.
 
 use crate::tape::{Backward, Tape, Var};
 use longhand_tensor::params::ParamId;
@@ -36,6 +36,35 @@ impl Backward for Embed {
         let (tokens, positions) = (batch.tokens(), batch.positions());
         kernels::embedding_backward(ctx, dwte, dwpe, arena.get(dout), tokens, positions, cols, acc_wte, acc_wpe)?;
         tape.release_grad(dout);
+        tape.free_value(self.out);
+        Ok(())
+    }
+}
+
+/// out = a + b
+#[derive(Clone, Copy, Debug)]
+pub struct Add {
+    a: Var,
+    b: Var,
+    out: Var,
+}
+
+impl Add {
+    pub(crate) fn forward(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
+        let (rows, cols) = tape.rows_cols(a);
+        let (out, ctx) = (tape.new_value(rows, cols)?, tape.ctx);
+        let ([o], [x, y]) = tape.views([tape.buf(out)], [tape.buf(a), tape.buf(b)]);
+        kernels::residual_forward(ctx, o, x, y)?;
+        tape.record(Add { a, b, out });
+        Ok(out)
+    }
+}
+
+impl Backward for Add {
+    /// da += dout; db += dout
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let Some(dout) = tape.take_grad(self.out) else { return Ok(()) };
+        tape.give_grad([self.a, self.b], dout)?;
         tape.free_value(self.out);
         Ok(())
     }

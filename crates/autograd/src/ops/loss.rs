@@ -1,4 +1,4 @@
-//! The output layer with its loss: the one op whose gradients are made in the forward, while logits are hot.
+//! Losses, whose gradients are made in the forward: that of the output layer, while its logits are hot, and that of runs.
 
 use crate::tape::{Tape, Var};
 use longhand_tensor::Result;
@@ -25,4 +25,19 @@ pub(crate) fn linear_cross_entropy(
     let dweight = grads.get_mut(table);
     let out = LinearCrossEntropyGrads { dinp, dweight, acc_inp, acc_weight, scale };
     kernels::linear_cross_entropy(ctx, losses, Some(out), inp, params.get(table), targets, v, c)
+}
+
+/// losses[s] = −log softmax(run s of x)[targets s]; dx of Σ weights·losses.
+pub(crate) fn softmax_losses(
+    tape: &mut Tape<'_>,
+    x: Var,
+    lens: &[usize],
+    targets: &[u32],
+    weights: &[f32],
+    losses: &mut [f32],
+) -> Result<()> {
+    let ctx = tape.ctx;
+    let (dx, acc) = tape.grad_target(x)?;
+    let ([dx], [x]) = tape.views([dx], [tape.buf(x)]);
+    kernels::cross_entropy_of_runs(ctx, losses, Some((dx, acc)), x, lens, targets, weights)
 }

@@ -7,8 +7,8 @@ mod matmul;
 mod norm;
 
 pub(crate) use attention::AttentionNode;
-pub(crate) use elementwise::{Dropout, Embed, GatherRows};
-pub(crate) use loss::linear_cross_entropy;
+pub(crate) use elementwise::{Add, Dropout, Embed, GatherRows};
+pub(crate) use loss::{linear_cross_entropy, softmax_losses};
 pub(crate) use matmul::{Linear, Logits};
 pub(crate) use norm::{LayerNorm, ResidualLayerNorm};
 
@@ -19,6 +19,7 @@ use longhand_tensor::Result;
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each variant is the struct of its name")]
 pub enum Node {
+    Add(Add),
     Embed(Embed),
     Linear(Linear),
     LayerNorm(LayerNorm),
@@ -32,6 +33,7 @@ pub enum Node {
 impl Node {
     pub(crate) fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         match self {
+            Node::Add(op) => op.backward(tape),
             Node::Embed(op) => op.backward(tape),
             Node::Linear(op) => op.backward(tape),
             Node::LayerNorm(op) => op.backward(tape),
@@ -54,6 +56,7 @@ macro_rules! into_node {
     };
 }
 into_node!(
+    Add(Add),
     Embed(Embed),
     Linear(Linear),
     LayerNorm(LayerNorm),

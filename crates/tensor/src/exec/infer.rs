@@ -340,6 +340,25 @@ impl Exec for Infer<'_> {
         Ok(())
     }
 
+    fn add(&mut self, a: Handle, b: Handle) -> Result<Handle> {
+        let (va, vb) = (self.value(a), self.value(b));
+        let out = self.alloc(va.rows, va.cols)?;
+        let ([o], [a, b]) = self.memory.arena.views([self.value(out).buf], [va.buf, vb.buf]);
+        kernels::residual_forward(self.ctx, o, a, b)?;
+        Ok(out)
+    }
+
+    fn softmax_losses(
+        &mut self,
+        x: Handle,
+        lens: &[usize],
+        targets: &[u32],
+        weights: &[f32],
+        losses: &mut [f32],
+    ) -> Result<()> {
+        kernels::cross_entropy_of_runs(self.ctx, losses, None, self.values(x), lens, targets, weights)
+    }
+
     fn scope<const I: usize, const O: usize>(
         &mut self,
         own: [Handle; I],

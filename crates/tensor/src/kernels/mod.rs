@@ -27,6 +27,7 @@ pub mod layernorm;
 pub mod linear_cross_entropy;
 pub mod reduce;
 pub mod residual;
+pub mod runs;
 pub mod softmax;
 
 pub use adamw::{AdamW, adamw_step};
@@ -38,6 +39,7 @@ pub use layernorm::{layernorm_backward, layernorm_forward, residual_layernorm_ba
 pub use linear_cross_entropy::{LinearCrossEntropyGrads, chunk_rows, linear_cross_entropy};
 pub use reduce::{sum, sum_of_squares};
 pub use residual::{residual_backward, residual_forward};
+pub use runs::cross_entropy_of_runs;
 pub use softmax::{softmax_backward, softmax_forward};
 
 use crate::error::{Error, Result};

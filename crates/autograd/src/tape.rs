@@ -9,14 +9,18 @@
 //! that follows holds as well. So is what a GELU made, the widest value of a block: its backward needs x·W + b in any
 //! case, and from that the value is made again, the same bits, when the backward of its reader comes.
 //!
+//! Where nothing trains that an op reads or was made of, nothing is recorded: a frozen body costs its forward alone.
+//!
 //! A gradient buffer comes into being when the first consumer of a value writes it (`Store`); later consumers add.
 //! When the op that made a value has run its backward, the value and its gradient are freed, so gradients
 //! move into the room that activations leave.
 
-use crate::ops::{Add, AttentionNode, Dropout, Embed, GatherRows, LayerNorm, Linear, Node, ResidualLayerNorm};
+use crate::ops::{
+    Add, AttentionNode, Dropout, Embed, GatherRows, LayerNorm, Linear, Mix, Node, PoolRows, ResidualLayerNorm,
+};
 use longhand_tensor::arena::{Arena, Buf};
 use longhand_tensor::exec::{AttentionOp, Batch, Exec, LinearOp, NormOp};
-use longhand_tensor::kernels::GeluKind;
+use longhand_tensor::kernels::{GeluKind, LossWeights, Pool};
 use longhand_tensor::params::{Grads, ParamId, Params};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 use longhand_tensor::{Accumulate, Ctx, Result};
@@ -52,6 +56,8 @@ struct Value {
     live: bool,
     /// Whether a backward reads it.
     read: bool,
+    /// Whether anything that it was made of trains, so that its gradient is of use.
+    trains: bool,
     /// What it is the GELU of.
     gelu_of: Option<(Buf, GeluKind)>,
 }
@@ -71,8 +77,8 @@ pub struct TapeMemory {
     arena: Arena,
     values: Vec<Value>,
     nodes: Vec<Node>,
-    /// Rows that `gather_rows` picked, one op after the other.
-    rows: Vec<usize>,
+    /// What ops of any number of rows, runs or values need to know: one op's after the other's.
+    lists: Vec<usize>,
     /// Gradient buffers that two values own at the moment.
     shared: Vec<Buf>,
 }
@@ -83,7 +89,7 @@ impl TapeMemory {
     /// `OutOfMemory`.
     pub fn new() -> Result<Self> {
         let arena = Arena::new()?;
-        Ok(TapeMemory { arena, values: Vec::new(), nodes: Vec::new(), rows: Vec::new(), shared: Vec::new() })
+        Ok(TapeMemory { arena, values: Vec::new(), nodes: Vec::new(), lists: Vec::new(), shared: Vec::new() })
     }
 
     /// Bytes of activations, saved values and gradients that a step needed so far.
@@ -115,7 +121,7 @@ impl<'a> Tape<'a> {
         memory.arena.reset();
         memory.values.clear();
         memory.nodes.clear();
-        memory.rows.clear();
+        memory.lists.clear();
         memory.shared.clear();
         Tape { ctx, params, grads, batch, draw, memory }
     }
@@ -156,8 +162,31 @@ impl<'a> Tape<'a> {
     /// A new value of unspecified contents.
     pub(crate) fn new_value(&mut self, rows: usize, cols: usize) -> Result<Var> {
         let buf = self.new_buf(rows, cols)?;
-        self.memory.values.push(Value { buf, rows, cols, grad: None, live: true, read: false, gelu_of: None });
+        self.memory.values.push(Value {
+            buf,
+            rows,
+            cols,
+            grad: None,
+            live: true,
+            read: false,
+            trains: true,
+            gelu_of: None,
+        });
         Ok(Var(self.memory.values.len() as u32 - 1))
+    }
+
+    /// Whether anything trains that `x` was made of.
+    pub(crate) fn trains(&self, x: Var) -> bool {
+        self.memory.values[x.0 as usize].trains
+    }
+
+    /// Whether the op that made `outs` of `inps` and `params` needs a backward: not where all of these are frozen.
+    pub(crate) fn needs_backward(&mut self, outs: &[Var], inps: &[Var], params: &[ParamId]) -> bool {
+        let trains = inps.iter().any(|x| self.trains(*x)) || params.iter().any(|id| self.grads.trains(*id));
+        for out in outs {
+            self.memory.values[out.0 as usize].trains = trains;
+        }
+        trains
     }
 
     /// Says that a backward will read `x`.
@@ -225,15 +254,24 @@ impl<'a> Tape<'a> {
         (&mut self.memory.arena, self.grads)
     }
 
-    /// Keeps the rows of a gather; returns where they lie.
-    pub(crate) fn save_rows(&mut self, rows: &[usize]) -> (usize, usize) {
-        let first = self.memory.rows.len();
-        self.memory.rows.extend_from_slice(rows);
-        (first, self.memory.rows.len())
+    /// Keeps a list for the backward; returns where it lies.
+    pub(crate) fn save_list(&mut self, list: impl IntoIterator<Item = usize>) -> (usize, usize) {
+        let first = self.memory.lists.len();
+        self.memory.lists.extend(list);
+        (first, self.memory.lists.len())
     }
 
-    pub(crate) fn arena_and_rows(&mut self, (first, last): (usize, usize)) -> (&mut Arena, &[usize]) {
-        (&mut self.memory.arena, &self.memory.rows[first..last])
+    pub(crate) fn arena_and_list(&mut self, (first, last): (usize, usize)) -> (&mut Arena, &[usize]) {
+        (&mut self.memory.arena, &self.memory.lists[first..last])
+    }
+
+    /// A list of values, kept as their numbers.
+    pub(crate) fn save_vars(&mut self, vars: &[Var]) -> (usize, usize) {
+        self.save_list(vars.iter().map(|x| x.0 as usize))
+    }
+
+    pub(crate) fn saved_vars(&self, (first, last): (usize, usize)) -> Vec<Var> {
+        self.memory.lists[first..last].iter().map(|x| Var(*x as u32)).collect()
     }
 
     /// The stream of dropout at a place of the model.
@@ -362,10 +400,10 @@ impl Exec for Tape<'_> {
         x: Var,
         table: ParamId,
         targets: &[u32],
-        scale: f32,
+        weights: LossWeights<'_>,
         losses: &mut [f32],
     ) -> Result<()> {
-        crate::ops::linear_cross_entropy(self, x, table, targets, scale, losses)
+        crate::ops::linear_cross_entropy(self, x, table, targets, weights, losses)
     }
     fn add(&mut self, a: Var, b: Var) -> Result<Var> {
         Add::forward(self, a, b)
@@ -379,6 +417,15 @@ impl Exec for Tape<'_> {
         losses: &mut [f32],
     ) -> Result<()> {
         crate::ops::softmax_losses(self, x, lens, targets, weights, losses)
+    }
+    fn squared_errors(&mut self, x: Var, targets: &[f32], weights: &[f32], losses: &mut [f32]) -> Result<()> {
+        crate::ops::squared_errors(self, x, targets, weights, losses)
+    }
+    fn pool_rows(&mut self, x: Var, lens: &[usize], pool: Pool) -> Result<Var> {
+        PoolRows::forward(self, x, lens, pool)
+    }
+    fn mix(&mut self, xs: &[Var], weights: ParamId) -> Result<Var> {
+        Mix::forward(self, xs, weights)
     }
     fn scope<const I: usize, const O: usize>(
         &mut self,

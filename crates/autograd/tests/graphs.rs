@@ -1,53 +1,17 @@
 //! The tape on graphs that no model has, against the oracle in f64: values read twice or thrice, a value added to
 //! itself, rows gathered more than once, a sum whose norm nobody reads, a branch that reaches no loss.
 
+mod common;
+
+use common::{C, Net, net};
 use longhand_autograd::{Draw, Tape, TapeMemory};
 use longhand_tensor::attention::Mask;
-use longhand_tensor::exec::{AttentionOp, Batch, Exec, IGNORE, LinearOp, NormOp};
-use longhand_tensor::kernels::gelu::GeluKind;
+use longhand_tensor::exec::{AttentionOp, Batch, Exec, IGNORE};
 use longhand_tensor::oracle::Oracle;
-use longhand_tensor::params::{Grads, ParamId, ParamLayout, Params, Role};
-use longhand_tensor::random::{Philox, Site, SiteKind};
+use longhand_tensor::params::Grads;
+use longhand_tensor::random::SiteKind;
 use longhand_tensor::reference::F64;
 use longhand_tensor::{Ctx, Isa, Result};
-use std::sync::Arc;
-
-const C: usize = 24;
-const V: usize = 19;
-
-struct Net {
-    wte: ParamId,
-    wpe: ParamId,
-    wide: LinearOp,
-    narrow: LinearOp,
-    qkv: LinearOp,
-    norm: NormOp,
-}
-
-fn net() -> (Net, Params) {
-    let mut layout = ParamLayout::default();
-    let mut add = |name: &str, shape: &[usize], role| layout.add(name.to_string(), shape, role).unwrap();
-    let net = Net {
-        wte: add("wte", &[V, C], Role::Embedding),
-        wpe: add("wpe", &[9, C], Role::Positions),
-        wide: LinearOp {
-            weight: add("wide.w", &[C, 40], Role::Linear),
-            bias: Some(add("wide.b", &[40], Role::Vector)),
-            gelu: Some(GeluKind::Erf),
-        },
-        narrow: LinearOp { weight: add("narrow.w", &[40, C], Role::Linear), bias: None, gelu: None },
-        qkv: LinearOp { weight: add("qkv.w", &[C, 3 * C], Role::Linear), bias: None, gelu: None },
-        norm: NormOp { weight: add("norm.w", &[C], Role::Vector), bias: add("norm.b", &[C], Role::Vector), eps: 1e-5 },
-    };
-    let mut params = Params::zeroed(Arc::new(layout)).unwrap();
-    for id in params.layout().clone().ids() {
-        let rng = Philox::new(1, Site::new(id.index(), SiteKind::Init), 0);
-        for (i, x) in params.get_mut(id).iter_mut().enumerate() {
-            *x = 0.3 * rng.normal(i as u64);
-        }
-    }
-    (net, params)
-}
 
 /// Every way of reading a value more than once.
 fn tangle<E: Exec>(e: &mut E, n: &Net, losses: &mut Vec<f32>) -> Result<()> {
@@ -70,7 +34,7 @@ fn tangle<E: Exec>(e: &mut E, n: &Net, losses: &mut Vec<f32>) -> Result<()> {
     let picked = e.gather_rows(y, &rows)?;
     let targets = [4, 0, IGNORE, 18, 9];
     losses.resize(5, 0.0);
-    e.linear_cross_entropy(picked, n.wte, &targets, 0.25, losses)
+    e.linear_cross_entropy(picked, n.wte, &targets, 0.25.into(), losses)
 }
 
 #[test]
@@ -128,7 +92,7 @@ fn block<E: Exec>(e: &mut E, n: &Net, scoped: bool, losses: &mut Vec<f32>) -> Re
         y = if scoped { e.scope(y, mlp)? } else { mlp(e, y)? };
     }
     losses.resize(12, 0.0);
-    e.linear_cross_entropy(y[0], n.wte, &[1; 12], 0.25, losses)
+    e.linear_cross_entropy(y[0], n.wte, &[1; 12], 0.25.into(), losses)
 }
 
 #[test]
@@ -151,48 +115,4 @@ fn a_scope_frees_what_can_be_made_again_and_moves_no_bit() {
     let (plain, scoped) = (run(false), run(true));
     assert!(plain.1.len() > 2 * 40 * C && (plain.0, plain.1) == (scoped.0, scoped.1));
     assert!(scoped.2 * 5 < plain.2 * 4, "{} bytes with scopes, {} without", scoped.2, plain.2);
-}
-
-/// The head of a task beside the language model's: picked rows, a sum of two of them, runs of several lengths.
-fn task<E: Exec>(e: &mut E, n: &Net, losses: &mut Vec<f32>) -> Result<()> {
-    let x = e.embed(n.wte, n.wpe)?;
-    let (_, h) = e.residual_layer_norm(x, x, &n.norm)?;
-    let (a, b) = (e.gather_rows(h, &[6, 11])?, e.gather_rows(h, &[3, 3])?);
-    let both = e.add(a, b)?;
-    let twice = e.add(both, both)?;
-    let scores = e.linear(twice, &n.qkv)?;
-    losses.resize(12 + 4, 0.0);
-    let (lens, weights) = ([C, 1, 3 * C - 1 - C, 3 * C], [0.5, 1.0, 2.0, 0.25]);
-    e.softmax_losses(scores, &lens, &[5, 0, IGNORE, 70], &weights, &mut losses[..4])?;
-    e.linear_cross_entropy(h, n.wte, &[2; 12], 0.125, &mut losses[4..])
-}
-
-#[test]
-fn two_losses_of_one_graph_equal_the_oracle() {
-    let (net, params) = net();
-    let mut batch = Batch::default();
-    batch.push(&[3, 1, 4, 1, 5, 9, 2], 0, 0);
-    batch.push(&[6, 5, 3, 5, 8], 0, 1);
-    let mut exact = Oracle::<F64>::new(&params, &batch, None);
-    let mut exact_losses = Vec::new();
-    task(&mut exact, &net, &mut exact_losses).unwrap();
-    assert_eq!(exact.losses().len(), 16);
-    exact.backward();
-    let (mut grads, mut memory) = (Grads::new(params.layout().clone()).unwrap(), TapeMemory::new().unwrap());
-    grads.begin_step();
-    let (ctx, draw, mut losses) = (Ctx::default(), Draw { seed: 7, counter: 2 }, Vec::new());
-    let mut tape = Tape::new(&ctx, &params, &mut grads, &batch, draw, &mut memory);
-    task(&mut tape, &net, &mut losses).unwrap();
-    tape.backward().unwrap();
-    for (got, want) in losses.iter().zip(&exact_losses) {
-        assert!((got - want).abs() <= 2e-5 * want.abs(), "loss {got} against {want}");
-    }
-    for id in params.layout().ids().filter(|id| grads.is_written(*id)) {
-        let (got, want) = (grads.get(id), exact.grad(id));
-        let largest = want.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-        for (i, (g, w)) in got.iter().zip(want).enumerate() {
-            let name = &params.layout().spec(id).name;
-            assert!((*g as f64 - w).abs() <= 2e-5 * largest, "{name}[{i}]: {g} against {w}");
-        }
-    }
 }

@@ -214,7 +214,7 @@ impl Gpt {
     /// As `forward`; a target out of range.
     pub fn losses<E: Exec>(&self, e: &mut E, targets: &[u32], scale: f32, losses: &mut [f32]) -> Result<()> {
         let x = self.forward(e, |_, _, _| {})?;
-        Ok(e.linear_cross_entropy(x, self.head, targets, scale, losses)?)
+        Ok(e.linear_cross_entropy(x, self.head, targets, scale.into(), losses)?)
     }
 }
 

@@ -136,8 +136,8 @@ impl Moments {
 pub fn gradient_norm(ctx: &Ctx, grads: &Grads) -> TensorResult<f64> {
     let mut total = 0.0;
     for id in grads.layout().ids() {
-        if grads.is_written(id) {
-            total += kernels::sum_of_squares(ctx, grads.get(id))?;
+        if grads.is_written(id) && grads.trains(id) {
+            total += kernels::sum_of_squares(ctx, grads.get_trained(id))?;
         }
     }
     Ok(total.sqrt())
@@ -161,7 +161,8 @@ pub fn update(
     let lr = options.rate(step);
     let layout = params.layout().clone();
     for id in layout.ids() {
-        if !grads.is_written(id) {
+        let part = grads.trained(id);
+        if part.is_empty() || !grads.is_written(id) {
             continue;
         }
         let weight_decay = if layout.spec(id).role == Role::Vector { 0.0 } else { options.weight_decay };
@@ -174,8 +175,8 @@ pub fn update(
             step: step + 1,
             grad_scale,
         };
-        let (m, v) = (moments.m.get_mut(id), moments.v.get_mut(id));
-        kernels::adamw_step(ctx, params.get_mut(id), m, v, grads.get(id), &hyper)?;
+        let (m, v) = (&mut moments.m.get_mut(id)[part.clone()], &mut moments.v.get_mut(id)[part.clone()]);
+        kernels::adamw_step(ctx, &mut params.get_mut(id)[part], m, v, grads.get_trained(id), &hyper)?;
     }
     Ok(lr)
 }

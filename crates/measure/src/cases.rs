@@ -385,7 +385,8 @@ fn linear_cross_entropy(r: usize, v: usize, c: usize) -> Case {
         let scale = 1.0 / r as f32;
         Box::new(move |ctx| {
             let (dinp, dweight) = (&mut dinp[..], &mut dweight[..]);
-            let grads = LinearCrossEntropyGrads { dinp, dweight, acc_inp: Store, acc_weight: Store, scale };
+            let grads =
+                LinearCrossEntropyGrads { dinp, dweight, acc_inp: Store, acc_weight: Store, weights: scale.into() };
             kernels::linear_cross_entropy(ctx, &mut losses, Some(grads), &x, &w, &targets, v, c).expect("shapes agree")
         })
     })

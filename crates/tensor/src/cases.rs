@@ -5,10 +5,12 @@
 //! op's own reference, run in the arithmetic of `bounded`, element by element.
 
 mod attention;
+mod heads;
 mod matmul;
 mod rows;
 
 pub use attention::AttentionCase;
+pub use heads::{MixCase, PoolCase, RunsCase, SquaredErrorsCase};
 pub use matmul::{BiasCase, MatmulCase};
 pub use rows::{
     AdamWCase, CrossEntropyCase, DropoutCase, EmbeddingCase, GatherCase, GeluCase, LayerNormCase,
@@ -17,7 +19,7 @@ pub use rows::{
 
 use crate::attention::Mask;
 use crate::bounded::{Bounded, Bounds};
-use crate::kernels::GeluKind;
+use crate::kernels::{GeluKind, Pool};
 use crate::random::{Philox, Site, SiteKind};
 use crate::reference::{Arith, F64, Real};
 use crate::{Ctx, Result};
@@ -238,6 +240,11 @@ pub fn all() -> Vec<Case> {
         Case::new(DropoutCase { n: 333, p: 0.25 }),
         Case::new(CrossEntropyCase { rows: 13, v: 53 }),
         Case::new(LinearCrossEntropyCase { rows: 23, v: 41, c: 19 }),
+        Case::new(RunsCase { runs: 13, longest: 37 }),
+        Case::new(SquaredErrorsCase { n: 29 }),
+        Case::new(PoolCase { name: "pool mean", pool: Pool::Mean, rows: 19, c: 21 }),
+        Case::new(PoolCase { name: "pool max", pool: Pool::Max, rows: 19, c: 21 }),
+        Case::new(MixCase { n: 29 }),
         Case::new(attention("attention causal", Mask::Causal)),
         Case::new(attention("attention unmasked", Mask::None)),
         Case::new(attention("attention banded", Mask::Banded(7))),

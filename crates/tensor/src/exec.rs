@@ -18,7 +18,7 @@ use crate::params::ParamId;
 use crate::random::{Philox, SiteKind};
 
 mod infer;
-pub use crate::kernels::IGNORE;
+pub use crate::kernels::{IGNORE, LossWeights, Pool};
 pub use infer::{Infer, InferMemory, PackedParams, Weights};
 
 /// Sequences of any lengths, one after the other: what one forward pass reads.
@@ -165,13 +165,13 @@ pub trait Exec: Sized {
     fn logits(&mut self, x: Self::T, table: ParamId) -> Result<Self::T>;
 
     /// losses[r] = −log softmax(x·tableᵀ)[targets r] in nats, 0 where the target is `IGNORE`; the logits are
-    /// never whole in memory. In training, gradients of scale · Σ losses follow. (R, C), (R) → (R)
+    /// never whole in memory. In training, gradients of Σ weights·losses follow. (R, C), (R) → (R)
     fn linear_cross_entropy(
         &mut self,
         x: Self::T,
         table: ParamId,
         targets: &[u32],
-        scale: f32,
+        weights: LossWeights<'_>,
         losses: &mut [f32],
     ) -> Result<()>;
 
@@ -189,6 +189,17 @@ pub trait Exec: Sized {
         weights: &[f32],
         losses: &mut [f32],
     ) -> Result<()>;
+
+    /// losses[r] = (x[r] − targets[r])² of the elements of x. In training, gradients of Σ weights·losses follow.
+    /// (R elements), (R) → (R)
+    fn squared_errors(&mut self, x: Self::T, targets: &[f32], weights: &[f32], losses: &mut [f32]) -> Result<()>;
+
+    /// The rows of x cut into runs of `lens`: the mean, or the greatest, of each column over a run; 0 over a run of no
+    /// rows. (Σ lens, C) → (S, C)
+    fn pool_rows(&mut self, x: Self::T, lens: &[usize], pool: Pool) -> Result<Self::T>;
+
+    /// γ·Σ_l softmax(w)_l·xs_l, where `weights` holds the L numbers w and then γ. (R, C) each → (R, C)
+    fn mix(&mut self, xs: &[Self::T], weights: ParamId) -> Result<Self::T>;
 
     /// Runs `f` on `own`, then releases `own` and everything made within, except what `f` returns. An executor keeps
     /// what its backward reads.

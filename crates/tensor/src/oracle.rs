@@ -4,7 +4,7 @@
 //! wiring must give. Nothing is shared with the kernels but the model function and the dropout's random numbers.
 
 use crate::error::Result;
-use crate::exec::{AttentionOp, Batch, Exec, LinearOp, NormOp};
+use crate::exec::{AttentionOp, Batch, Exec, LinearOp, LossWeights, NormOp, Pool};
 use crate::matrix::{Accumulate, MatRef};
 use crate::params::{ParamId, ParamLayout, Params};
 use crate::random::{Philox, Site, SiteKind};
@@ -31,8 +31,10 @@ enum Op {
     Dropout { x: Node, p: f32, rng: Philox, out: Node },
     Gather { x: Node, rows: Vec<usize>, out: Node },
     Logits { x: Node, table: ParamId, out: Node },
-    CrossEntropy { logits: Node, targets: Vec<u32>, scale: f64 },
     Runs { x: Node, lens: Vec<usize>, targets: Vec<u32>, weights: Vec<f32> },
+    SquaredErrors { x: Node, targets: Vec<f32>, weights: Vec<f32> },
+    Pool { x: Node, lens: Vec<usize>, pool: Pool, out: Node },
+    Mix { xs: Vec<Node>, weights: ParamId, out: Node },
 }
 
 /// One pass over a batch in the arithmetic `A`.
@@ -86,6 +88,14 @@ impl<'a, A: Arith> Oracle<'a, A> {
         let grad = vec![A::T::ZERO; data.len()];
         self.values.push(Value { data, grad, rows, cols });
         Node(self.values.len() - 1)
+    }
+
+    /// Losses, unrounded for `losses` and rounded for the caller.
+    fn report(&mut self, losses: &mut [f32], exact: Vec<A::T>) {
+        for (out, loss) in losses.iter_mut().zip(&exact) {
+            *out = loss.to_f64() as f32;
+        }
+        self.losses.extend(exact);
     }
 
     /// (dinp (+)= …) on the gradient of `x`, with the values and gradients of the others at hand.
@@ -208,19 +218,31 @@ impl<'a, A: Arith> Oracle<'a, A> {
                 });
             }),
             Op::Runs { x, lens, targets, weights } => self.with_grad(*x, |this, dx| {
-                let mut first = 0;
-                for (s, &len) in lens.iter().enumerate().filter(|(_, len)| **len > 0) {
-                    let (run, scale) = (first..first + len, A::T::from_f64(weights[s] as f64));
-                    let value = &this.values[x.0].data[run.clone()];
-                    reference::cross_entropy_backward::<A>(&mut dx[run], value, &targets[s..=s], len, scale, ADD);
-                    first += len;
+                let (weights, mut losses) = (real::<A>(weights), vec![A::T::ZERO; lens.len()]);
+                let value = &this.values[x.0].data;
+                reference::cross_entropy_of_runs::<A>(&mut losses, dx, value, lens, targets, &weights);
+            }),
+            Op::SquaredErrors { x, targets, weights } => self.with_grad(*x, |this, dx| {
+                let (targets, weights, mut losses) =
+                    (real::<A>(targets), real::<A>(weights), vec![A::T::ZERO; dx.len()]);
+                reference::squared_errors::<A>(&mut losses, dx, &this.values[x.0].data, &targets, &weights);
+            }),
+            Op::Pool { x, lens, pool, out } => self.with_grad(*x, |this, dx| {
+                let (out, x) = (&this.values[out.0], &this.values[x.0].data);
+                reference::pool_backward::<A>(dx, &out.grad, x, lens, out.cols, *pool, ADD);
+            }),
+            Op::Mix { xs, weights, out } => {
+                let mut dxs: Vec<_> = xs.iter().map(|x| vec![A::T::ZERO; self.values[x.0].data.len()]).collect();
+                self.with_param_grads(|this, grads| {
+                    let values: Vec<&[A::T]> = xs.iter().map(|x| &this.values[x.0].data[..]).collect();
+                    let mut views: Vec<&mut [A::T]> = dxs.iter_mut().map(|d| &mut d[..]).collect();
+                    let (dout, dweights) = (&this.values[out.0].grad, &mut grads[this.layout.spec(*weights).range()]);
+                    reference::mix_backward::<A>(&mut views, dweights, dout, &values, this.param(*weights));
+                });
+                for (x, d) in xs.iter().zip(dxs) {
+                    self.values[x.0].grad.iter_mut().zip(d).for_each(|(g, d)| *g += d);
                 }
-            }),
-            Op::CrossEntropy { logits, targets, scale } => self.with_grad(*logits, |this, dx| {
-                let value = &this.values[logits.0];
-                let scale = A::T::from_f64(*scale);
-                reference::cross_entropy_backward::<A>(dx, &value.data, targets, value.cols, scale, ADD);
-            }),
+            }
         }
     }
 
@@ -340,18 +362,20 @@ impl<A: Arith> Exec for Oracle<'_, A> {
         x: Node,
         table: ParamId,
         targets: &[u32],
-        scale: f32,
+        weights: LossWeights<'_>,
         losses: &mut [f32],
     ) -> Result<()> {
         let logits = self.logits(x, table)?;
         let (rows, v) = self.dims(logits);
         let mut exact = vec![A::T::ZERO; rows];
         reference::cross_entropy_forward::<A>(&mut exact, self.values(logits), targets, v);
-        for (out, loss) in losses.iter_mut().zip(&exact) {
-            *out = loss.to_f64() as f32;
-        }
-        self.losses.extend(exact);
-        self.ops.push(Op::CrossEntropy { logits, targets: targets.to_vec(), scale: scale as f64 });
+        self.report(losses, exact);
+        let weights = match weights {
+            LossWeights::Same(weight) => vec![weight; rows],
+            LossWeights::Each(weights) => weights.to_vec(),
+        };
+        let (lens, targets) = (vec![v; rows], targets.to_vec());
+        self.ops.push(Op::Runs { x: logits, lens, targets, weights });
         Ok(())
     }
 
@@ -371,18 +395,45 @@ impl<A: Arith> Exec for Oracle<'_, A> {
         weights: &[f32],
         losses: &mut [f32],
     ) -> Result<()> {
-        let (mut first, mut exact) = (0, vec![A::T::ZERO; lens.len()]);
-        for (s, &len) in lens.iter().enumerate().filter(|(_, len)| **len > 0) {
-            let run = &self.values(x)[first..first + len];
-            reference::cross_entropy_forward::<A>(&mut exact[s..=s], run, &targets[s..=s], len);
-            first += len;
-        }
-        for (out, loss) in losses.iter_mut().zip(&exact) {
-            *out = loss.to_f64() as f32;
-        }
-        self.losses.extend(exact);
+        let (mut exact, mut d) = (vec![A::T::ZERO; lens.len()], vec![A::T::ZERO; self.values(x).len()]);
+        let real_weights = real::<A>(weights);
+        reference::cross_entropy_of_runs::<A>(&mut exact, &mut d, self.values(x), lens, targets, &real_weights);
+        self.report(losses, exact);
         let (lens, targets, weights) = (lens.to_vec(), targets.to_vec(), weights.to_vec());
         self.ops.push(Op::Runs { x, lens, targets, weights });
         Ok(())
     }
+
+    fn squared_errors(&mut self, x: Node, targets: &[f32], weights: &[f32], losses: &mut [f32]) -> Result<()> {
+        let (mut exact, mut d) = (vec![A::T::ZERO; targets.len()], vec![A::T::ZERO; targets.len()]);
+        let (t, w) = (real::<A>(targets), real::<A>(weights));
+        reference::squared_errors::<A>(&mut exact, &mut d, self.values(x), &t, &w);
+        self.report(losses, exact);
+        self.ops.push(Op::SquaredErrors { x, targets: targets.to_vec(), weights: weights.to_vec() });
+        Ok(())
+    }
+
+    fn pool_rows(&mut self, x: Node, lens: &[usize], pool: Pool) -> Result<Node> {
+        let (_, cols) = self.dims(x);
+        let mut data = vec![A::T::ZERO; lens.len() * cols];
+        reference::pool_forward::<A>(&mut data, self.values(x), lens, cols, pool);
+        let out = self.push(data, lens.len(), cols);
+        self.ops.push(Op::Pool { x, lens: lens.to_vec(), pool, out });
+        Ok(out)
+    }
+
+    fn mix(&mut self, xs: &[Node], weights: ParamId) -> Result<Node> {
+        let (rows, cols) = self.dims(xs[0]);
+        let mut data = vec![A::T::ZERO; rows * cols];
+        let values: Vec<&[A::T]> = xs.iter().map(|x| self.values(*x)).collect();
+        reference::mix_forward::<A>(&mut data, &values, self.param(weights));
+        let out = self.push(data, rows, cols);
+        self.ops.push(Op::Mix { xs: xs.to_vec(), weights, out });
+        Ok(out)
+    }
+}
+
+/// f32 values in another arithmetic, where they are exact.
+fn real<A: Arith>(xs: &[f32]) -> Vec<A::T> {
+    xs.iter().map(|x| A::T::from_f64(*x as f64)).collect()
 }

@@ -6,6 +6,7 @@
 use crate::arena::Block;
 use crate::error::{Error, Result};
 use crate::shape;
+use core::ops::Range;
 use std::sync::Arc;
 
 /// Names one parameter of a model; an index into its `ParamLayout`.
@@ -159,6 +160,8 @@ impl Params {
 pub struct Grads {
     values: Params,
     written: Vec<bool>,
+    /// Elements of each parameter that train.
+    trained: Vec<Range<usize>>,
 }
 
 impl Grads {
@@ -166,8 +169,31 @@ impl Grads {
     /// # Errors
     /// `OutOfMemory`.
     pub fn new(layout: Arc<ParamLayout>) -> Result<Self> {
+        let trained = layout.specs().iter().map(|s| 0..s.len()).collect();
+        Grads::of(layout, trained)
+    }
+    /// Gradients of those elements of each parameter that train: none of a frozen one's, the last rows of a table to
+    /// which rows were added. Panics where a range is not the parameter's.
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn of(layout: Arc<ParamLayout>, trained: Vec<Range<usize>>) -> Result<Self> {
+        assert_eq!(trained.len(), layout.specs().len(), "a range a parameter");
+        let inside = |(r, s): (&Range<usize>, &ParamSpec)| r.start <= r.end && r.end <= s.len();
+        assert!(trained.iter().zip(layout.specs()).all(inside), "elements of the parameter");
         let written = vec![false; layout.specs().len()];
-        Ok(Grads { values: Params::zeroed(layout)?, written })
+        Ok(Grads { values: Params::zeroed(layout)?, written, trained })
+    }
+    /// The elements of `id` that train.
+    pub fn trained(&self, id: ParamId) -> Range<usize> {
+        self.trained[id.index()].clone()
+    }
+    /// Whether anything of `id` trains.
+    pub fn trains(&self, id: ParamId) -> bool {
+        !self.trained[id.index()].is_empty()
+    }
+    /// Elements that train, of all parameters.
+    pub fn count(&self) -> usize {
+        self.trained.iter().map(Range::len).sum()
     }
     /// Begins an optimiser step: the next gradient of each parameter overwrites.
     pub fn begin_step(&mut self) {
@@ -188,6 +214,10 @@ impl Grads {
     /// One parameter's gradient; unspecified unless written.
     pub fn get(&self, id: ParamId) -> &[f32] {
         self.values.get(id)
+    }
+    /// The gradient of those elements of `id` that train; unspecified unless written.
+    pub fn get_trained(&self, id: ParamId) -> &[f32] {
+        &self.values.get(id)[self.trained(id)]
     }
     /// One parameter's gradient, mutable.
     pub fn get_mut(&mut self, id: ParamId) -> &mut [f32] {

@@ -98,7 +98,8 @@ mod tests {
         let began = Instant::now();
         for _ in 0..2 {
             let (dinp, dweight) = (&mut dinp[..], &mut dweight[..]);
-            let grads = LinearCrossEntropyGrads { dinp, dweight, acc_inp: Store, acc_weight: Store, scale: 1.0 };
+            let grads =
+                LinearCrossEntropyGrads { dinp, dweight, acc_inp: Store, acc_weight: Store, weights: 1.0.into() };
             let targets = [0, IGNORE, 3];
             kernels::linear_cross_entropy(&ctx, &mut losses, Some(grads), &x, &w, &targets, 4, 2).unwrap();
         }

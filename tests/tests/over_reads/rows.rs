@@ -84,8 +84,8 @@ pub fn adding(side: &str) {
             let targets = vec![(n as u32).saturating_sub(1); rows];
             let mut losses = floats(rows);
             if n > 0 {
-                kernels::cross_entropy_backward(ctx, &mut dx, &x, &targets, n, 0.5, ADD).unwrap();
-                kernels::cross_entropy_rows_in_place(ctx, &mut losses, &mut dx, &targets, n, 0.5).unwrap();
+                kernels::cross_entropy_backward(ctx, &mut dx, &x, &targets, n, 0.5.into(), ADD).unwrap();
+                kernels::cross_entropy_rows_in_place(ctx, &mut losses, &mut dx, &targets, n, 0.5.into()).unwrap();
             }
             let (table, mut dtable) = (floats((n + 1) * n), floats((n + 1) * n));
             let grads = LinearCrossEntropyGrads {
@@ -93,7 +93,7 @@ pub fn adding(side: &str) {
                 dweight: &mut dtable,
                 acc_inp: ADD,
                 acc_weight: ADD,
-                scale: 0.5,
+                weights: 0.5.into(),
             };
             kernels::linear_cross_entropy(ctx, &mut losses, Some(grads), &x, &table, &targets, n + 1, n).unwrap();
         });

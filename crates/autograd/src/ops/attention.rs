@@ -26,9 +26,13 @@ impl AttentionNode {
         let (ctx, batch) = (tape.ctx, tape.batch);
         let ([o, l], [x]) = tape.views([tape.buf(out), lse], [tape.buf(qkv)]);
         attention_forward(ctx, o, l, x, batch.seqs(), &op.attention(cols, Some(&rng))?)?;
-        tape.keep(qkv);
-        tape.keep(out);
-        tape.record(node);
+        if tape.needs_backward(&[out], &[qkv], &[]) {
+            tape.keep(qkv);
+            tape.keep(out);
+            tape.record(node);
+        } else {
+            tape.free(lse);
+        }
         Ok(out)
     }
 }

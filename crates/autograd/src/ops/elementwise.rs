@@ -1,4 +1,4 @@
-//! Embedding, sums, dropout, and picking rows.
+//! Embedding, sums and dropout.
 
 use crate::tape::{Backward, Tape, Var};
 use longhand_tensor::params::ParamId;
@@ -19,7 +19,9 @@ impl Embed {
         let (ctx, batch, params) = (tape.ctx, tape.batch, tape.params);
         let ([o], []) = tape.views([tape.buf(out)], []);
         kernels::embedding_forward(ctx, o, batch.tokens(), batch.positions(), params.get(wte), params.get(wpe))?;
-        tape.record(Embed { wte, wpe, out });
+        if tape.needs_backward(&[out], &[], &[wte, wpe]) {
+            tape.record(Embed { wte, wpe, out });
+        }
         Ok(out)
     }
 }
@@ -55,7 +57,9 @@ impl Add {
         let (out, ctx) = (tape.new_value(rows, cols)?, tape.ctx);
         let ([o], [x, y]) = tape.views([tape.buf(out)], [tape.buf(a), tape.buf(b)]);
         kernels::residual_forward(ctx, o, x, y)?;
-        tape.record(Add { a, b, out });
+        if tape.needs_backward(&[out], &[a, b], &[]) {
+            tape.record(Add { a, b, out });
+        }
         Ok(out)
     }
 }
@@ -85,7 +89,9 @@ impl Dropout {
         let (out, rng, ctx) = (tape.new_value(rows, cols)?, tape.philox(layer, kind), tape.ctx);
         let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);
         kernels::dropout_forward(ctx, o, i, p, &rng, 0)?;
-        tape.record(Dropout { x, out, p, rng });
+        if tape.needs_backward(&[out], &[x], &[]) {
+            tape.record(Dropout { x, out, p, rng });
+        }
         Ok(out)
     }
 }
@@ -98,45 +104,6 @@ impl Backward for Dropout {
         let ctx = tape.ctx;
         let ([dx], [d]) = tape.views([dx], [dout]);
         kernels::dropout_backward(ctx, dx, d, self.p, &self.rng, 0, acc)?;
-        tape.release_grad(dout);
-        tape.free_value(self.out);
-        Ok(())
-    }
-}
-
-/// out[i] = x[rows i]
-#[derive(Clone, Copy, Debug)]
-pub struct GatherRows {
-    x: Var,
-    out: Var,
-    rows: (usize, usize),
-}
-
-impl GatherRows {
-    pub(crate) fn forward(tape: &mut Tape<'_>, x: Var, rows: &[usize]) -> Result<Var> {
-        let (_, cols) = tape.rows_cols(x);
-        let (out, ctx) = (tape.new_value(rows.len(), cols)?, tape.ctx);
-        let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);
-        kernels::gather_rows(ctx, o, i, rows, cols)?;
-        let rows = tape.save_rows(rows);
-        tape.record(GatherRows { x, out, rows });
-        Ok(out)
-    }
-}
-
-impl Backward for GatherRows {
-    /// dx[rows i] += dout[i], in order of i
-    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
-        let Some(dout) = tape.take_grad(self.out) else { return Ok(()) };
-        let (_, cols) = tape.rows_cols(self.x);
-        let (dx, acc) = tape.grad_target(self.x)?;
-        let ctx = tape.ctx;
-        let (arena, rows) = tape.arena_and_rows(self.rows);
-        let ([dx], [d]) = arena.views([dx], [dout]);
-        if acc == longhand_tensor::Accumulate::Store {
-            dx.fill(0.0);
-        }
-        kernels::scatter_rows_add(ctx, dx, d, rows, cols)?;
         tape.release_grad(dout);
         tape.free_value(self.out);
         Ok(())

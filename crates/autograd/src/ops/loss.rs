@@ -1,29 +1,33 @@
-//! Losses, whose gradients are made in the forward: that of the output layer, while its logits are hot, and that of runs.
+//! Losses, whose gradients are made in the forward: that of the output layer, while its logits are hot, that of runs, and that of scores.
 
 use crate::tape::{Tape, Var};
 use longhand_tensor::Result;
-use longhand_tensor::kernels::{self, LinearCrossEntropyGrads};
+use longhand_tensor::kernels::{self, LinearCrossEntropyGrads, LossWeights};
 use longhand_tensor::params::ParamId;
 
-/// losses[r] = −log softmax(x·tableᵀ)[targets r]; dx and dtable of scale · Σ losses.
+/// losses[r] = −log softmax(x·tableᵀ)[targets r]; dx and dtable of Σ weights·losses.
 pub(crate) fn linear_cross_entropy(
     tape: &mut Tape<'_>,
     x: Var,
     table: ParamId,
     targets: &[u32],
-    scale: f32,
+    weights: LossWeights<'_>,
     losses: &mut [f32],
 ) -> Result<()> {
     let (_, c) = tape.rows_cols(x);
     let (ctx, params) = (tape.ctx, tape.params);
     let v = params.layout().spec(table).rows();
+    if !tape.needs_backward(&[], &[x], &[table]) {
+        let ([], [inp]) = tape.views([], [tape.buf(x)]);
+        return kernels::linear_cross_entropy(ctx, losses, None, inp, params.get(table), targets, v, c);
+    }
     let (dx, acc_inp) = tape.grad_target(x)?;
     let x = tape.buf(x);
     let (arena, grads) = tape.arena_and_grads();
     let acc_weight = grads.accumulate(table);
     let ([dinp], [inp]) = arena.views([dx], [x]);
     let dweight = grads.get_mut(table);
-    let out = LinearCrossEntropyGrads { dinp, dweight, acc_inp, acc_weight, scale };
+    let out = LinearCrossEntropyGrads { dinp, dweight, acc_inp, acc_weight, weights };
     kernels::linear_cross_entropy(ctx, losses, Some(out), inp, params.get(table), targets, v, c)
 }
 
@@ -40,4 +44,18 @@ pub(crate) fn softmax_losses(
     let (dx, acc) = tape.grad_target(x)?;
     let ([dx], [x]) = tape.views([dx], [tape.buf(x)]);
     kernels::cross_entropy_of_runs(ctx, losses, Some((dx, acc)), x, lens, targets, weights)
+}
+
+/// losses[r] = (x_r − targets[r])²; dx of Σ weights·losses.
+pub(crate) fn squared_errors(
+    tape: &mut Tape<'_>,
+    x: Var,
+    targets: &[f32],
+    weights: &[f32],
+    losses: &mut [f32],
+) -> Result<()> {
+    let ctx = tape.ctx;
+    let (dx, acc) = tape.grad_target(x)?;
+    let ([dx], [x]) = tape.views([dx], [tape.buf(x)]);
+    kernels::squared_errors(ctx, losses, Some((dx, acc)), x, targets, weights)
 }

@@ -43,7 +43,17 @@ impl Linear {
                 matmul(ctx, c, MatRef::new(i, rows, inner)?, w, Accumulate::Store, epilogue)?;
             }
         }
-        tape.keep(x);
+        let params = [op.weight, op.bias.unwrap_or(op.weight)];
+        if !tape.needs_backward(&[out], &[x], &params) {
+            if let Some(pre) = pre {
+                tape.free(pre);
+            }
+            return Ok(out);
+        }
+        // Only the weight's gradient reads it.
+        if tape.grads.trains(op.weight) {
+            tape.keep(x);
+        }
         if let (Some(pre), Some(kind)) = (pre, op.gelu) {
             tape.is_gelu_of(out, pre, kind);
         }
@@ -69,21 +79,26 @@ impl Backward for Linear {
             }
             _ => dout,
         };
-        let x_buf = tape.saved(self.x)?;
+        if tape.grads.trains(self.op.weight) {
+            let x_buf = tape.saved(self.x)?;
+            let (arena, grads) = tape.arena_and_grads();
+            let (x, d) = (MatRef::new(arena.get(x_buf), rows, inner)?, MatRef::new(arena.get(dy), rows, cols)?);
+            let acc = grads.accumulate(self.op.weight);
+            let dw = MatMut::new(grads.get_mut(self.op.weight), inner, cols)?;
+            matmul(ctx, dw, x.t(), d, acc, Epilogue::default())?;
+        }
         let (arena, grads) = tape.arena_and_grads();
-        let (x, d) = (MatRef::new(arena.get(x_buf), rows, inner)?, MatRef::new(arena.get(dy), rows, cols)?);
-        let acc = grads.accumulate(self.op.weight);
-        let dw = MatMut::new(grads.get_mut(self.op.weight), inner, cols)?;
-        matmul(ctx, dw, x.t(), d, acc, Epilogue::default())?;
-        if let Some(bias) = self.op.bias {
+        if let Some(bias) = self.op.bias.filter(|bias| grads.trains(*bias)) {
             let acc = grads.accumulate(bias);
             bias_backward(ctx, grads.get_mut(bias), arena.get(dy), acc)?;
         }
-        let (dx, acc) = tape.grad_target(self.x)?;
-        let ([dx], [d]) = tape.views([dx], [dy]);
-        let w = MatRef::new(params.get(self.op.weight), inner, cols)?;
-        let dx = MatMut::new(dx, rows, inner)?;
-        matmul(ctx, dx, MatRef::new(d, rows, cols)?, w.t(), acc, Epilogue::default())?;
+        if tape.trains(self.x) {
+            let (dx, acc) = tape.grad_target(self.x)?;
+            let ([dx], [d]) = tape.views([dx], [dy]);
+            let w = MatRef::new(params.get(self.op.weight), inner, cols)?;
+            let dx = MatMut::new(dx, rows, inner)?;
+            matmul(ctx, dx, MatRef::new(d, rows, cols)?, w.t(), acc, Epilogue::default())?;
+        }
         tape.release_grad(dout);
         tape.free_value(self.out);
         if let Some(pre) = self.pre {
@@ -111,8 +126,10 @@ impl Logits {
         let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);
         let c = MatMut::new(o, rows, spec.rows())?;
         matmul(ctx, c, MatRef::new(i, rows, inner)?, t.t(), Accumulate::Store, Epilogue::default())?;
-        tape.keep(x);
-        tape.record(Logits { x, out, table });
+        if tape.needs_backward(&[out], &[x], &[table]) {
+            tape.keep(x);
+            tape.record(Logits { x, out, table });
+        }
         Ok(out)
     }
 }

@@ -5,12 +5,14 @@ mod elementwise;
 mod loss;
 mod matmul;
 mod norm;
+mod rows;
 
 pub(crate) use attention::AttentionNode;
-pub(crate) use elementwise::{Add, Dropout, Embed, GatherRows};
-pub(crate) use loss::{linear_cross_entropy, softmax_losses};
+pub(crate) use elementwise::{Add, Dropout, Embed};
+pub(crate) use loss::{linear_cross_entropy, softmax_losses, squared_errors};
 pub(crate) use matmul::{Linear, Logits};
 pub(crate) use norm::{LayerNorm, ResidualLayerNorm};
+pub(crate) use rows::{GatherRows, Mix, PoolRows};
 
 use crate::tape::{Backward, Tape};
 use longhand_tensor::Result;
@@ -28,6 +30,8 @@ pub enum Node {
     Dropout(Dropout),
     GatherRows(GatherRows),
     Logits(Logits),
+    Mix(Mix),
+    PoolRows(PoolRows),
 }
 
 impl Node {
@@ -42,6 +46,8 @@ impl Node {
             Node::Dropout(op) => op.backward(tape),
             Node::GatherRows(op) => op.backward(tape),
             Node::Logits(op) => op.backward(tape),
+            Node::Mix(op) => op.backward(tape),
+            Node::PoolRows(op) => op.backward(tape),
         }
     }
 }
@@ -64,5 +70,7 @@ into_node!(
     Attention(AttentionNode),
     Dropout(Dropout),
     GatherRows(GatherRows),
-    Logits(Logits)
+    Logits(Logits),
+    Mix(Mix),
+    PoolRows(PoolRows)
 );

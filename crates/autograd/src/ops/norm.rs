@@ -23,8 +23,13 @@ impl LayerNorm {
         let (mean, rstd) = (tape.new_buf(rows, 1)?, tape.new_buf(rows, 1)?);
         let ([o, m, r], [i]) = tape.views([tape.buf(out), mean, rstd], [tape.buf(x)]);
         kernels::layernorm_forward(ctx, o, m, r, i, params.get(op.weight), params.get(op.bias), op.eps)?;
-        tape.keep(x);
-        tape.record(LayerNorm { x, out, op: *op, mean, rstd });
+        if tape.needs_backward(&[out], &[x], &[op.weight, op.bias]) {
+            tape.keep(x);
+            tape.record(LayerNorm { x, out, op: *op, mean, rstd });
+        } else {
+            tape.free(mean);
+            tape.free(rstd);
+        }
         Ok(out)
     }
 }
@@ -71,8 +76,13 @@ impl ResidualLayerNorm {
         let ([s, o, m, r], [x, y]) = tape.views(outs, [tape.buf(a), tape.buf(b)]);
         let (weight, bias) = (params.get(op.weight), params.get(op.bias));
         kernels::residual_layernorm_forward(ctx, s, o, m, r, x, y, weight, bias, op.eps)?;
-        tape.keep(sum);
-        tape.record(ResidualLayerNorm { a, b, sum, out, op: *op, mean, rstd });
+        if tape.needs_backward(&[sum, out], &[a, b], &[op.weight, op.bias]) {
+            tape.keep(sum);
+            tape.record(ResidualLayerNorm { a, b, sum, out, op: *op, mean, rstd });
+        } else {
+            tape.free(mean);
+            tape.free(rstd);
+        }
         Ok((sum, out))
     }
 }

@@ -453,7 +453,7 @@ impl Op for CrossEntropyCase {
     }
     fn backward(&self, ctx: &Ctx, inp: &[Vec<f32>], _: &[Vec<f32>], dout: &[Vec<f32>]) -> Result<Tensors<f32>> {
         let (mut d, targets) = (unset(inp[0].len()), targets(self.rows, self.v));
-        kernels::cross_entropy_backward(ctx, &mut d, &inp[0], &targets, self.v, dout[0][0], STORE)?;
+        kernels::cross_entropy_backward(ctx, &mut d, &inp[0], &targets, self.v, dout[0][0].into(), STORE)?;
         Ok(vec![d])
     }
 }
@@ -516,8 +516,8 @@ impl Op for LinearCrossEntropyCase {
     fn backward(&self, ctx: &Ctx, inp: &[Vec<f32>], _: &[Vec<f32>], dout: &[Vec<f32>]) -> Result<Tensors<f32>> {
         let (mut dinp, mut dweight) = (unset(inp[0].len()), unset(inp[1].len()));
         let (mut losses, targets) = (unset(self.rows), targets(self.rows, self.v));
-        let (acc_inp, acc_weight, scale) = (STORE, STORE, dout[0][0]);
-        let grads = LinearCrossEntropyGrads { dinp: &mut dinp, dweight: &mut dweight, acc_inp, acc_weight, scale };
+        let (acc_inp, acc_weight, weights) = (STORE, STORE, dout[0][0].into());
+        let grads = LinearCrossEntropyGrads { dinp: &mut dinp, dweight: &mut dweight, acc_inp, acc_weight, weights };
         kernels::linear_cross_entropy(ctx, &mut losses, Some(grads), &inp[0], &inp[1], &targets, self.v, self.c)?;
         Ok(vec![dinp, dweight])
     }

@@ -1,7 +1,7 @@
 //! Infer: the executor without a tape. It runs the kernels of training on plain or packed weights, through the KV
 //! cache when it is given one, and frees what the model no longer reads.
 
-use super::{AttentionOp, Batch, Exec, LinearOp, NormOp};
+use super::{AttentionOp, Batch, Exec, LinearOp, LossWeights, NormOp, Pool};
 use crate::arena::{Arena, Buf};
 use crate::attention::{self, KvCache};
 use crate::ctx::Ctx;
@@ -315,7 +315,7 @@ impl Exec for Infer<'_> {
         x: Handle,
         table: ParamId,
         targets: &[u32],
-        _: f32,
+        _: LossWeights<'_>,
         losses: &mut [f32],
     ) -> Result<()> {
         let v = self.value(x);
@@ -357,6 +357,31 @@ impl Exec for Infer<'_> {
         losses: &mut [f32],
     ) -> Result<()> {
         kernels::cross_entropy_of_runs(self.ctx, losses, None, self.values(x), lens, targets, weights)
+    }
+
+    fn squared_errors(&mut self, x: Handle, targets: &[f32], weights: &[f32], losses: &mut [f32]) -> Result<()> {
+        kernels::squared_errors(self.ctx, losses, None, self.values(x), targets, weights)
+    }
+
+    fn pool_rows(&mut self, x: Handle, lens: &[usize], pool: Pool) -> Result<Handle> {
+        let v = self.value(x);
+        let out = self.alloc(lens.len(), v.cols)?;
+        let ([o], [x]) = self.memory.arena.views([self.value(out).buf], [v.buf]);
+        kernels::pool_forward(self.ctx, o, x, lens, v.cols, pool)?;
+        Ok(out)
+    }
+
+    fn mix(&mut self, xs: &[Handle], weights: ParamId) -> Result<Handle> {
+        let weights = kernels::mix_weights(self.weights.plain(weights), xs.len())?;
+        let first = self.value(xs[0]);
+        let out = self.alloc(first.rows, first.cols)?;
+        for (l, x) in xs.iter().enumerate() {
+            let bufs = ([self.value(out).buf], [self.value(*x).buf]);
+            let ([o], [x]) = self.memory.arena.views(bufs.0, bufs.1);
+            let acc = if l == 0 { Accumulate::Store } else { Accumulate::Add };
+            kernels::add_scaled(self.ctx, o, x, weights.of(l), acc)?;
+        }
+        Ok(out)
     }
 
     fn scope<const I: usize, const O: usize>(
@@ -403,7 +428,7 @@ mod tests {
             let mut infer = Infer::new(&ctx, weights, &batch, None, &mut memory);
             let x = infer.embed(wte, wpe).unwrap();
             let (mut losses, mut expected) = (vec![f32::NAN; rows], vec![f32::NAN; rows]);
-            infer.linear_cross_entropy(x, wte, &targets, 1.0, &mut losses).unwrap();
+            infer.linear_cross_entropy(x, wte, &targets, 1.0.into(), &mut losses).unwrap();
             linear_cross_entropy(&ctx, &mut expected, None, infer.values(x), params.get(wte), &targets, v, c).unwrap();
             assert_same_bits("losses", &losses, &expected);
         }

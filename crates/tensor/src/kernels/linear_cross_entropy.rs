@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! logits = x·Wᵀ                 (chunk, V)
-//! losses = cross entropy, logits ← scale·(softmax − onehot)
+//! losses = cross entropy, logits ← weight·(softmax − onehot)
 //! dx (+)= dlogits·W             (chunk, C)
 //! dW += dlogitsᵀ·x              (V, C)
 //! ```
@@ -10,7 +10,7 @@
 //! Each output of dW is one chain over all rows in order, continued from chunk to chunk: the bits of a single
 //! product over the whole batch, and of any cut into microbatches.
 
-use super::cross_entropy::{check_targets, cross_entropy_forward, cross_entropy_rows_in_place};
+use super::cross_entropy::{LossWeights, check_targets, cross_entropy_forward, cross_entropy_rows_in_place};
 use super::rows_of;
 use crate::ctx::Ctx;
 use crate::error::{Result, expect_len};
@@ -44,12 +44,11 @@ pub struct LinearCrossEntropyGrads<'a> {
     pub acc_inp: Accumulate,
     /// How `dweight` is written.
     pub acc_weight: Accumulate,
-    /// The weight of one row's loss in what is minimised: for a mean, 1 / the counted targets of the whole
-    /// optimizer step.
-    pub scale: f32,
+    /// The weight of each row's loss in what is minimised.
+    pub weights: LossWeights<'a>,
 }
 
-/// losses[r] = ln Σ_j exp(z_j) − z_target, z = inp[r]·weightᵀ; with `grads`, also the gradients of scale·Σ losses.
+/// losses[r] = ln Σ_j exp(z_j) − z_target, z = inp[r]·weightᵀ; with `grads`, also the gradients of Σ weights·losses.
 ///
 /// Shapes: inp (R, C); weight (V, C) row-major, the layout of a tied embedding; losses, targets (R). Units: nats.
 /// A target of `IGNORE` gives loss 0 and no gradient.
@@ -78,6 +77,7 @@ pub fn linear_cross_entropy(
     if let Some(g) = &mut grads {
         expect_len(op, "dinp length", g.dinp.len(), inp.len())?;
         expect_len(op, "dweight length", g.dweight.len(), weight.len())?;
+        g.weights.check(op, rows)?;
         if rows == 0 && g.acc_weight == Accumulate::Store {
             g.dweight.fill(0.0);
         }
@@ -94,7 +94,7 @@ pub fn linear_cross_entropy(
         let logits = &mut scratch[..n * v];
         matmul(ctx, MatMut::new(logits, n, v)?, x, weight.t(), Accumulate::Store, Epilogue::default())?;
         if let Some(g) = &mut grads {
-            cross_entropy_rows_in_place(ctx, losses, logits, targets, v, g.scale)?;
+            cross_entropy_rows_in_place(ctx, losses, logits, targets, v, g.weights.part(first..end))?;
             let dlogits = MatRef::new(logits, n, v)?;
             let dinp = MatMut::new(&mut g.dinp[first * c..end * c], n, c)?;
             matmul(ctx, dinp, dlogits, weight, g.acc_inp, Epilogue::default())?;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn grads<'a>(dinp: &'a mut [f32], dweight: &'a mut [f32], acc: Accumulate) -> LinearCrossEntropyGrads<'a> {
-        LinearCrossEntropyGrads { dinp, dweight, acc_inp: acc, acc_weight: acc, scale: SCALE }
+        LinearCrossEntropyGrads { dinp, dweight, acc_inp: acc, acc_weight: acc, weights: SCALE.into() }
     }
 
     #[test]
@@ -156,8 +156,14 @@ mod tests {
                 let (xm, wm) = (MatRef::new(&x, rows, c).unwrap(), MatRef::new(&w, v, c).unwrap());
                 let e = Epilogue::default;
                 matmul(ctx, MatMut::new(&mut logits, rows, v).unwrap(), xm, wm.t(), STORE, e()).unwrap();
-                cross_entropy_rows_in_place(ctx, &mut only, &mut logits, &t, v, SCALE).unwrap();
+                cross_entropy_rows_in_place(ctx, &mut only, &mut logits, &t, v, SCALE.into()).unwrap();
                 let z = MatRef::new(&logits, rows, v).unwrap();
+                // A weight for each row, all the same, is that weight.
+                let (each, mut ex, mut ew) = (vec![SCALE; rows], vec![NAN; rows * c], vec![NAN; v * c]);
+                let g = LinearCrossEntropyGrads { weights: each[..].into(), ..grads(&mut ex, &mut ew, STORE) };
+                linear_cross_entropy(ctx, &mut losses, Some(g), &x, &w, &t, v, c).unwrap();
+                assert_same_bits("dinp by weights", &ex, &gx);
+                assert_same_bits("dweight by weights", &ew, &gw);
                 for acc in [STORE, Accumulate::Add] {
                     let (mut ax, mut aw) = (old_x.clone(), old_w.clone());
                     let (mut bx, mut bw) = (old_x.clone(), old_w.clone());

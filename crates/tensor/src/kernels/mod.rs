@@ -10,8 +10,12 @@
 //! dropout               y = x·keep/(1 − p), keep from Philox
 //! cross_entropy         loss = ln Σ exp(x) − x[target]
 //! linear_cross_entropy  the same of x·Wᵀ, with both gradients, in chunks of rows
+//! runs                  cross_entropy where each row has as many classes as it has
+//! squared_error         loss = (x − target)²
+//! pool                  y = the mean or the greatest of a run of rows
+//! mix                   y = γ·Σ softmax(w)_l·x_l over tensors of one shape
 //! adamw                 one step of AdamW on one parameter
-//! reduce                Σ x, Σ x² over a whole tensor
+//! reduce                Σ x, Σ x², Σ x·y over whole tensors
 //! ```
 //!
 //! A sum along a row has 16 partial sums, element i in lane i mod 16, and ends with the tree 8-4-2-1. A sum
@@ -25,22 +29,30 @@ pub mod embedding;
 pub mod gelu;
 pub mod layernorm;
 pub mod linear_cross_entropy;
+pub mod mix;
+pub mod pool;
 pub mod reduce;
 pub mod residual;
 pub mod runs;
 pub mod softmax;
+pub mod squared_error;
 
 pub use adamw::{AdamW, adamw_step};
-pub use cross_entropy::{IGNORE, cross_entropy_backward, cross_entropy_forward, cross_entropy_rows_in_place};
+pub use cross_entropy::{
+    IGNORE, LossWeights, cross_entropy_backward, cross_entropy_forward, cross_entropy_rows_in_place,
+};
 pub use dropout::{dropout_backward, dropout_forward};
 pub use embedding::{embedding_backward, embedding_forward, gather_rows, scatter_rows_add};
 pub use gelu::{GeluKind, gelu_backward, gelu_forward};
 pub use layernorm::{layernorm_backward, layernorm_forward, residual_layernorm_backward, residual_layernorm_forward};
 pub use linear_cross_entropy::{LinearCrossEntropyGrads, chunk_rows, linear_cross_entropy};
-pub use reduce::{sum, sum_of_squares};
+pub use mix::{MixWeights, add_scaled, mix_weights};
+pub use pool::{Pool, pool_backward, pool_forward};
+pub use reduce::{dot, sum, sum_of_squares};
 pub use residual::{residual_backward, residual_forward};
 pub use runs::cross_entropy_of_runs;
 pub use softmax::{softmax_backward, softmax_forward};
+pub use squared_error::squared_errors;
 
 use crate::error::{Error, Result};
 use crate::matrix::Accumulate;

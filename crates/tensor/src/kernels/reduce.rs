@@ -5,7 +5,7 @@
 
 use super::fetch;
 use crate::ctx::Ctx;
-use crate::error::Result;
+use crate::error::{Result, expect_len};
 use crate::parallel::{RowsMut, for_each_rows};
 use crate::simd::{Kernel, LANES, Simd, dispatch_on};
 
@@ -23,7 +23,7 @@ const BLOCKS_PER_TASK: usize = 16;
 /// None today.
 pub fn sum_of_squares(ctx: &Ctx, xs: &[f32]) -> Result<f64> {
     let _timed = ctx.time("sum_of_squares");
-    Ok(by_blocks(ctx, xs, true))
+    Ok(by_blocks(ctx, xs, Some(xs)))
 }
 
 /// Σ xs[i].
@@ -33,15 +33,27 @@ pub fn sum_of_squares(ctx: &Ctx, xs: &[f32]) -> Result<f64> {
 /// None today.
 pub fn sum(ctx: &Ctx, xs: &[f32]) -> Result<f64> {
     let _timed = ctx.time("sum");
-    Ok(by_blocks(ctx, xs, false))
+    Ok(by_blocks(ctx, xs, None))
 }
 
-fn by_blocks(ctx: &Ctx, xs: &[f32], squares: bool) -> f64 {
+/// Σ xs[i]·ys[i].
+///
+/// As `sum_of_squares`; the error is relative to Σ |xs[i]·ys[i]|.
+/// # Errors
+/// `ShapeMismatch` if the lengths differ.
+pub fn dot(ctx: &Ctx, xs: &[f32], ys: &[f32]) -> Result<f64> {
+    let _timed = ctx.time("dot");
+    expect_len("dot", "ys length", ys.len(), xs.len())?;
+    Ok(by_blocks(ctx, xs, Some(ys)))
+}
+
+/// Σ xs[i]·ys[i], or Σ xs[i].
+fn by_blocks(ctx: &Ctx, xs: &[f32], ys: Option<&[f32]>) -> f64 {
     let (isa, blocks) = (ctx.isa(), xs.len().div_ceil(BLOCK));
     let mut sums = ctx.scratch(blocks);
     for_each_rows(ctx, RowsMut::new(&mut sums, 1), blocks, BLOCKS_PER_TASK, |first, sums| {
-        let xs = &xs[first * BLOCK..];
-        dispatch_on(isa, Blocks { sums: sums.into_slice(), xs, squares });
+        let (xs, ys) = (&xs[first * BLOCK..], ys.map(|ys| &ys[first * BLOCK..]));
+        dispatch_on(isa, Blocks { sums: sums.into_slice(), xs, ys });
     });
     sums.iter().fold(0.0, |total, &s| total + s as f64)
 }
@@ -49,18 +61,20 @@ fn by_blocks(ctx: &Ctx, xs: &[f32], squares: bool) -> f64 {
 struct Blocks<'a> {
     sums: &'a mut [f32],
     xs: &'a [f32],
-    squares: bool,
+    ys: Option<&'a [f32]>,
 }
 
 impl Kernel for Blocks<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (sum, xs) in self.sums.iter_mut().zip(self.xs.chunks(BLOCK)) {
+        for (b, (sum, xs)) in self.sums.iter_mut().zip(self.xs.chunks(BLOCK)).enumerate() {
+            let ys = self.ys.map(|ys| &ys[b * BLOCK..b * BLOCK + xs.len()]);
             let mut lanes = s.zero();
             for i in (0..xs.len()).step_by(LANES) {
                 let x = fetch(s, xs, i, 0.0);
-                lanes = s.mul_add(x, if self.squares { x } else { s.splat(1.0) }, lanes);
+                let y = ys.map_or(s.splat(1.0), |ys| fetch(s, ys, i, 0.0));
+                lanes = s.mul_add(x, y, lanes);
             }
             *sum = s.reduce_add(lanes);
         }
@@ -79,16 +93,21 @@ mod tests {
             let x = numbers(n as u64, n, 2.0);
             let x64 = wide(&x);
             let (squares, total) = (reference::sum_of_squares::<F64>(&x64), reference::sum::<F64>(&x64));
+            let y: Vec<f32> = x.iter().rev().copied().collect();
+            let product = x64.iter().zip(x64.iter().rev()).fold(0.0, |a, (x, y)| a + x * y);
             let magnitude = x64.iter().fold(0.0, |a, x| a + x.abs());
             on_every_ctx(|ctx| {
                 let (q, t) = (sum_of_squares(ctx, &x).unwrap(), sum(ctx, &x).unwrap());
                 assert!((q - squares).abs() <= gamma(270) * squares, "n {n}: {q} against {squares}");
                 assert!((t - total).abs() <= gamma(270) * magnitude, "n {n}: {t} against {total}");
+                let p = dot(ctx, &x, &y).unwrap();
+                assert!((p - product).abs() <= gamma(270) * squares, "n {n}: {p} against {product}");
                 // The f64 bits, in two f32.
-                let halves = [q, t].map(|x| [x.to_bits() as u32, (x.to_bits() >> 32) as u32].map(f32::from_bits));
+                let halves = [q, t, p].map(|x| [x.to_bits() as u32, (x.to_bits() >> 32) as u32].map(f32::from_bits));
                 vec![halves.concat()]
             });
         }
         assert!(sum_of_squares(&Ctx::default(), &[1.0, f32::NAN]).unwrap().is_nan());
+        assert!(dot(&Ctx::default(), &[1.0], &[1.0; 2]).is_err());
     }
 }

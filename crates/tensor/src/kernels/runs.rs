@@ -6,7 +6,7 @@
 //! dinp of run s (+)= weights[s]·(softmax(run s) − onehot)
 //! ```
 
-use super::cross_entropy::{IGNORE, cross_entropy_backward, cross_entropy_forward};
+use super::cross_entropy::{IGNORE, LossWeights, cross_entropy_backward, cross_entropy_forward};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result, expect_len};
 use crate::matrix::Accumulate;
@@ -59,7 +59,8 @@ pub fn cross_entropy_of_runs(
         }
         cross_entropy_forward(ctx, &mut losses[s..s + 1], x, target, len)?;
         if let Some((dinp, acc)) = &mut dinp {
-            cross_entropy_backward(ctx, &mut dinp[first..first + len], x, target, len, weights[s], *acc)?;
+            let weight = LossWeights::Same(weights[s]);
+            cross_entropy_backward(ctx, &mut dinp[first..first + len], x, target, len, weight, *acc)?;
         }
         first += len;
     }
@@ -84,7 +85,8 @@ mod tests {
             for (s, len) in lens.into_iter().enumerate().filter(|(_, len)| *len > 0) {
                 let (run, t) = (first..first + len, &targets[s..s + 1]);
                 cross_entropy_forward(&ctx, &mut want_losses[s..s + 1], &x[run.clone()], t, len).unwrap();
-                cross_entropy_backward(&ctx, &mut want[run.clone()], &x[run], t, len, weights[s], acc).unwrap();
+                let weight = LossWeights::Same(weights[s]);
+                cross_entropy_backward(&ctx, &mut want[run.clone()], &x[run], t, len, weight, acc).unwrap();
                 first += len;
             }
             assert_same_bits("losses", &losses, &want_losses);

@@ -1,7 +1,7 @@
 //! Plain loops: rows.
 
 use super::{Arith, Real, put};
-use crate::kernels::{AdamW, GeluKind, IGNORE};
+use crate::kernels::{AdamW, GeluKind, IGNORE, Pool};
 use crate::matrix::Accumulate;
 use crate::random::Philox;
 
@@ -373,4 +373,133 @@ pub fn linear_cross_entropy<A: Arith>(
             }
         }
     }
+}
+
+/// The loss of each run of `inp` of `lens` elements against its target, and the gradient of Σ weights·losses (added).
+pub fn cross_entropy_of_runs<A: Arith>(
+    losses: &mut [A::T],
+    dinp: &mut [A::T],
+    inp: &[A::T],
+    lens: &[usize],
+    targets: &[u32],
+    weights: &[A::T],
+) {
+    let mut first = 0;
+    for (s, &len) in lens.iter().enumerate() {
+        losses[s] = A::T::ZERO;
+        if len > 0 {
+            let (run, target) = (first..first + len, &targets[s..=s]);
+            cross_entropy_forward::<A>(&mut losses[s..=s], &inp[run.clone()], target, len);
+            cross_entropy_backward::<A>(&mut dinp[run.clone()], &inp[run], target, len, weights[s], Accumulate::Add);
+        }
+        first += len;
+    }
+}
+
+/// losses = (inp − targets)², and the gradient of Σ weights·losses (added).
+pub fn squared_errors<A: Arith>(
+    losses: &mut [A::T],
+    dinp: &mut [A::T],
+    inp: &[A::T],
+    targets: &[A::T],
+    weights: &[A::T],
+) {
+    for r in 0..inp.len() {
+        let d = inp[r] - targets[r];
+        losses[r] = d * d;
+        dinp[r] += (weights[r] + weights[r]) * d;
+    }
+}
+
+/// out[s] = the mean or the greatest of the rows of run s, of `c` columns.
+pub fn pool_forward<A: Arith>(out: &mut [A::T], inp: &[A::T], lens: &[usize], c: usize, pool: Pool) {
+    let mut first = 0;
+    for (s, &len) in lens.iter().enumerate() {
+        for j in 0..c {
+            let mut y = A::T::ZERO;
+            for r in first..first + len {
+                let x = inp[r * c + j];
+                y = match pool {
+                    Pool::Mean => y + x,
+                    Pool::Max if r > first => y.max(x),
+                    Pool::Max => x,
+                };
+            }
+            let len = A::T::from_f64(len as f64);
+            out[s * c + j] = if pool == Pool::Mean && len > A::T::ZERO { y / len } else { y };
+        }
+        first += len;
+    }
+}
+
+/// dinp (+)= dout / len, or dout in the first row that is the greatest.
+pub fn pool_backward<A: Arith>(
+    dinp: &mut [A::T],
+    dout: &[A::T],
+    inp: &[A::T],
+    lens: &[usize],
+    c: usize,
+    pool: Pool,
+    acc: Accumulate,
+) {
+    let mut first = 0;
+    for (s, &len) in lens.iter().enumerate() {
+        for j in 0..c {
+            let mut greatest = first;
+            for r in first..first + len {
+                greatest = if inp[r * c + j] > inp[greatest * c + j] { r } else { greatest };
+            }
+            for r in first..first + len {
+                let d = match pool {
+                    Pool::Mean => dout[s * c + j] / A::T::from_f64(len as f64),
+                    Pool::Max if r == greatest => dout[s * c + j],
+                    Pool::Max => A::T::ZERO,
+                };
+                put(&mut dinp[r * c + j], d, acc);
+            }
+        }
+        first += len;
+    }
+}
+
+/// softmax of all weights but the last, and that one, γ.
+fn mix_shares<A: Arith>(weights: &[A::T]) -> (Vec<A::T>, A::T) {
+    let (w, gamma) = weights.split_at(weights.len() - 1);
+    let mut shares = vec![A::T::ZERO; w.len()];
+    softmax_forward::<A>(&mut shares, w, w.len());
+    (shares, gamma[0])
+}
+
+/// out = γ·Σ_l softmax(w)_l·xs_l; `weights` holds w and then γ.
+pub fn mix_forward<A: Arith>(out: &mut [A::T], xs: &[&[A::T]], weights: &[A::T]) {
+    let (shares, gamma) = mix_shares::<A>(weights);
+    for (i, y) in out.iter_mut().enumerate() {
+        *y = A::T::ZERO;
+        for (x, s) in xs.iter().zip(&shares) {
+            *y = A::mul_add(gamma * *s, x[i], *y);
+        }
+    }
+}
+
+/// The gradients of every tensor of a mix and of its weights (added).
+pub fn mix_backward<A: Arith>(
+    dxs: &mut [&mut [A::T]],
+    dweights: &mut [A::T],
+    dout: &[A::T],
+    xs: &[&[A::T]],
+    weights: &[A::T],
+) {
+    let (shares, gamma) = mix_shares::<A>(weights);
+    let (mut dots, mut mean) = (vec![A::T::ZERO; xs.len()], A::T::ZERO);
+    for (l, x) in xs.iter().enumerate() {
+        for (i, &d) in dout.iter().enumerate() {
+            dxs[l][i] += gamma * shares[l] * d;
+            dots[l] = A::mul_add(d, x[i], dots[l]);
+        }
+        mean += shares[l] * dots[l];
+    }
+    for (l, &dot) in dots.iter().enumerate() {
+        dweights[l] += gamma * shares[l] * (dot - mean);
+    }
+    dweights[xs.len()] += mean;
 }

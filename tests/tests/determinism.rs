@@ -109,7 +109,7 @@ fn gradients_of_linears_do_not_depend_on_microbatches() {
         let layout = whole.params().layout().clone();
         let mut linears = 0;
         for id in layout.ids() {
-            let (a, b) = (whole.grads().get(id), parts.grads().get(id));
+            let (a, b) = (whole.learner().grads().get(id), parts.learner().grads().get(id));
             let name = &layout.spec(id).name;
             if layout.spec(id).role == Role::Linear {
                 linears += 1;
@@ -133,7 +133,7 @@ fn recomputed(ctx: &Ctx, model: &Gpt, weights: Weights, tokens: &[u32]) -> Vec<u
     batch.push(tokens, 0, 0);
     let mut memory = InferMemory::new().unwrap();
     let mut infer = Infer::new(ctx, weights, &batch, None, &mut memory);
-    let x = model.forward(&mut infer, |_, _, _| {}).unwrap();
+    let x = model.forward(&mut infer, |_, _, _| Ok(())).unwrap();
     let last = infer.gather_rows(x, &[tokens.len() - 1]).unwrap();
     let logits = infer.logits(last, model.head()).unwrap();
     infer.values(logits).iter().map(|x| x.to_bits()).collect()
@@ -193,10 +193,10 @@ fn a_resume_in_the_middle_is_exact() {
             first.step(&[rows(step, 0..5), rows(step, 5..8)]).unwrap();
         }
         let mut second = new();
-        second.params_mut().flat_mut().copy_from_slice(first.params().flat());
-        second.moments_mut().m.flat_mut().copy_from_slice(first.moments().m.flat());
-        second.moments_mut().v.flat_mut().copy_from_slice(first.moments().v.flat());
-        second.set_steps_done(first.steps_done());
+        second.learner_mut().params_mut().flat_mut().copy_from_slice(first.params().flat());
+        second.learner_mut().moments_mut().m.flat_mut().copy_from_slice(first.learner().moments().m.flat());
+        second.learner_mut().moments_mut().v.flat_mut().copy_from_slice(first.learner().moments().v.flat());
+        second.learner_mut().set_steps_done(first.steps_done());
         for step in 9..20 {
             second.step(&[rows(step, 0..5), rows(step, 5..8)]).unwrap();
         }

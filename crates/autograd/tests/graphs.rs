@@ -1,6 +1,7 @@
 //! The tape on graphs that no model has, against the oracle in f64: values read twice or thrice, a value added to
 //! itself, rows gathered more than once, a sum whose norm nobody reads, a branch that reaches no loss.
 
+#[allow(dead_code, reason = "each test uses what it needs")]
 mod common;
 
 use common::{C, Net, net};

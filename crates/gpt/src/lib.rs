@@ -13,6 +13,8 @@ pub mod generate;
 pub mod gradcheck;
 pub mod hash;
 mod json;
+#[cfg(feature = "train")]
+pub mod learner;
 pub mod mmap;
 pub mod model;
 pub mod ngram;

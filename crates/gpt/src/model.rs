@@ -27,6 +27,7 @@ pub struct SelfAttention {
     /// (C, C)
     c_proj: LinearOp,
     dropout: f32,
+    adapter: Option<Adapter>,
 }
 
 impl SelfAttention {
@@ -36,7 +37,8 @@ impl SelfAttention {
             let heads = e.attention(qkv, &self.op)?; // (R, C)
             Ok([e.linear(heads, &self.c_proj)?]) // (R, C)
         })?;
-        e.dropout(out, self.dropout, self.op.layer, SiteKind::AttentionResidualDropout)
+        let out = e.dropout(out, self.dropout, self.op.layer, SiteKind::AttentionResidualDropout)?;
+        Adapter::after(&self.adapter, e, out)
     }
 }
 
@@ -49,6 +51,7 @@ pub struct Mlp {
     c_proj: LinearOp,
     dropout: f32,
     layer: usize,
+    adapter: Option<Adapter>,
 }
 
 impl Mlp {
@@ -57,7 +60,31 @@ impl Mlp {
             let h = e.linear(x, &self.c_fc)?; // (R, 4C), GELU on the way out
             Ok([e.linear(h, &self.c_proj)?]) // (R, C)
         })?;
-        e.dropout(out, self.dropout, self.layer, SiteKind::MlpResidualDropout)
+        let out = e.dropout(out, self.dropout, self.layer, SiteKind::MlpResidualDropout)?;
+        Adapter::after(&self.adapter, e, out)
+    }
+}
+
+/// A bottleneck behind a sub-block: out = x + gelu(x·W_down + b)·W_up + b. W_up and its bias begin at 0, so that a net
+/// with fresh adapters is the net without.
+/// Source: Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", arXiv:1902.00751, section 2.1.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// (C, A)
+    down: LinearOp,
+    /// (A, C)
+    up: LinearOp,
+}
+
+impl Adapter {
+    fn after<E: Exec>(adapter: &Option<Adapter>, e: &mut E, x: E::T) -> TensorResult<E::T> {
+        let Some(Adapter { down, up }) = adapter else { return Ok(x) };
+        let [out] = e.scope([], |e, []| {
+            let narrow = e.linear(x, down)?; // (R, A), GELU on the way out
+            let wide = e.linear(narrow, up)?; // (R, C)
+            Ok([e.add(x, wide)?])
+        })?;
+        Ok(out)
     }
 }
 
@@ -112,6 +139,14 @@ impl Gpt {
     /// # Errors
     /// What `Config::validate` refuses; sizes beyond the address space.
     pub fn new(config: &Config) -> Result<Self> {
+        Gpt::with_adapters(config, 0)
+    }
+
+    /// As `new`, with a bottleneck of `adapters` channels behind every sub-block, none at 0. Their parameters stand
+    /// behind all others in the layout.
+    /// # Errors
+    /// As `new`.
+    pub fn with_adapters(config: &Config, adapters: usize) -> Result<Self> {
         config.validate()?;
         let mut build = Builder { layout: ParamLayout::default(), config };
         let (c, gpt1) = (config.n_embd, config.arch == Arch::Gpt1);
@@ -119,13 +154,19 @@ impl Gpt {
             if gpt1 { ("tokens_embed.weight", "positions_embed.weight") } else { ("wte.weight", "wpe.weight") };
         let wte = build.layout.add(tokens.to_string(), &[config.vocab_size, c], Role::Embedding)?;
         let wpe = build.layout.add(positions.to_string(), &[config.n_positions, c], Role::Positions)?;
-        let blocks = (0..config.n_layer).map(|l| build.block(l)).collect::<Result<_>>()?;
+        let mut blocks = (0..config.n_layer).map(|l| build.block(l)).collect::<Result<Vec<_>>>()?;
         let ln_f = if gpt1 { None } else { Some(build.norm("ln_f")?) };
         let head = if config.tie_word_embeddings {
             wte
         } else {
             build.layout.add("lm_head.weight".to_string(), &[config.vocab_size, c], Role::Embedding)?
         };
+        if adapters > 0 {
+            for (l, block) in blocks.iter_mut().enumerate() {
+                block.attn.adapter = Some(build.adapter(&format!("h.{l}.adapter_attn"), adapters)?);
+                block.mlp.adapter = Some(build.adapter(&format!("h.{l}.adapter_mlp"), adapters)?);
+            }
+        }
         Ok(Gpt { config: config.clone(), layout: Arc::new(build.layout), wte, wpe, blocks, ln_f, head })
     }
 
@@ -158,6 +199,7 @@ impl Gpt {
             let spec = self.layout.spec(id).clone();
             let out = params.get_mut(id);
             match spec.role {
+                _ if spec.name.ends_with(".up.weight") => out.fill(0.0),
                 Role::Vector if spec.name.ends_with("weight") => out.fill(1.0),
                 Role::Vector => out.fill(0.0),
                 _ => {
@@ -176,17 +218,17 @@ impl Gpt {
     /// The last layer's activations, (R, C), ready for the output layer. `each` sees the residual stream after
     /// the embedding (0) and after block i (i, from 1; after the final norm for the last of a pre-norm model).
     /// # Errors
-    /// Tokens or positions out of range; out of memory.
-    pub fn forward<E: Exec>(&self, e: &mut E, mut each: impl FnMut(&mut E, usize, E::T)) -> Result<E::T> {
+    /// Tokens or positions out of range; out of memory; what `each` says.
+    pub fn forward<E: Exec>(&self, e: &mut E, mut each: impl FnMut(&mut E, usize, E::T) -> Result<()>) -> Result<E::T> {
         let last = self.blocks.len();
         let x = e.embed(self.wte, self.wpe)?;
         let x = e.dropout(x, self.config.embd_pdrop, 0, SiteKind::EmbeddingDropout)?;
-        each(e, 0, x);
+        each(e, 0, x)?;
         let Some(ln_f) = &self.ln_f else {
             let mut x = x;
             for (i, block) in self.blocks.iter().enumerate() {
                 [x] = e.scope([x], |e, [x]| Ok([block.post_norm(e, x)?]))?;
-                each(e, i + 1, x);
+                each(e, i + 1, x)?;
             }
             return Ok(x);
         };
@@ -195,7 +237,7 @@ impl Gpt {
         for (i, block) in self.blocks.iter().enumerate() {
             state = e.scope(state, |e, state| block.pre_norm(e, state, norm_before(i + 1)))?;
             let [x, h] = state;
-            each(e, i + 1, if i + 1 == last { h } else { x });
+            each(e, i + 1, if i + 1 == last { h } else { x })?;
         }
         Ok(state[1])
     }
@@ -204,7 +246,7 @@ impl Gpt {
     /// # Errors
     /// As `forward`.
     pub fn logits<E: Exec>(&self, e: &mut E) -> Result<E::T> {
-        let x = self.forward(e, |_, _, _| {})?;
+        let x = self.forward(e, |_, _, _| Ok(()))?;
         Ok(e.logits(x, self.head)?)
     }
 
@@ -213,7 +255,7 @@ impl Gpt {
     /// # Errors
     /// As `forward`; a target out of range.
     pub fn losses<E: Exec>(&self, e: &mut E, targets: &[u32], scale: f32, losses: &mut [f32]) -> Result<()> {
-        let x = self.forward(e, |_, _, _| {})?;
+        let x = self.forward(e, |_, _, _| Ok(()))?;
         Ok(e.linear_cross_entropy(x, self.head, targets, scale.into(), losses)?)
     }
 }
@@ -253,11 +295,19 @@ impl Builder<'_> {
             },
             c_proj: self.linear(&format!("{name}.attn.c_proj"), c, c)?,
             dropout: config.resid_pdrop,
+            adapter: None,
         };
         let ln_2 = self.norm(&format!("{name}.ln_2"))?;
         let mut c_fc = self.linear(&format!("{name}.mlp.c_fc"), c, 4 * c)?;
         c_fc.gelu = Some(config.gelu);
         let c_proj = self.linear(&format!("{name}.mlp.c_proj"), 4 * c, c)?;
-        Ok(Block { ln_1, attn, ln_2, mlp: Mlp { c_fc, c_proj, dropout: config.resid_pdrop, layer } })
+        Ok(Block { ln_1, attn, ln_2, mlp: Mlp { c_fc, c_proj, dropout: config.resid_pdrop, layer, adapter: None } })
+    }
+
+    fn adapter(&mut self, name: &str, size: usize) -> Result<Adapter> {
+        let c = self.config.n_embd;
+        let mut down = self.linear(&format!("{name}.down"), c, size)?;
+        down.gelu = Some(self.config.gelu);
+        Ok(Adapter { down, up: self.linear(&format!("{name}.up"), size, c)? })
     }
 }

@@ -112,6 +112,21 @@ impl OptimOptions {
     }
 }
 
+impl OptimOptions {
+    /// The update that follows `step` earlier ones, for gradients of norm `norm`.
+    pub fn at(&self, step: u64, norm: f64) -> AdamW {
+        AdamW {
+            lr: self.rate(step),
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            step: step + 1,
+            grad_scale: clipping(self.grad_clip, norm),
+        }
+    }
+}
+
 /// First and second moments, shaped as the parameters.
 #[derive(Debug)]
 pub struct Moments {
@@ -143,42 +158,28 @@ pub fn gradient_norm(ctx: &Ctx, grads: &Grads) -> TensorResult<f64> {
     Ok(total.sqrt())
 }
 
-/// One update of every parameter that has a gradient, whose `gradient_norm` is `norm`; returns the rate.
+/// One update of every parameter that trains and has a gradient; decay falls on tensors of two dims.
 /// # Errors
 /// As the kernel.
-pub fn update(
-    ctx: &Ctx,
-    params: &mut Params,
-    moments: &mut Moments,
-    grads: &Grads,
-    options: &OptimOptions,
-    norm: f64,
-    step: u64,
-) -> TensorResult<f32> {
-    let clip = options.grad_clip as f64;
-    // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
-    let grad_scale = if clip > 0.0 { (clip / (norm + 1e-6)).min(1.0) as f32 } else { 1.0 };
-    let lr = options.rate(step);
+pub fn update(ctx: &Ctx, params: &mut Params, moments: &mut Moments, grads: &Grads, hyper: &AdamW) -> TensorResult<()> {
     let layout = params.layout().clone();
     for id in layout.ids() {
         let part = grads.trained(id);
         if part.is_empty() || !grads.is_written(id) {
             continue;
         }
-        let weight_decay = if layout.spec(id).role == Role::Vector { 0.0 } else { options.weight_decay };
-        let hyper = AdamW {
-            lr,
-            beta1: options.beta1,
-            beta2: options.beta2,
-            eps: options.eps,
-            weight_decay,
-            step: step + 1,
-            grad_scale,
-        };
+        let weight_decay = if layout.spec(id).role == Role::Vector { 0.0 } else { hyper.weight_decay };
+        let hyper = AdamW { weight_decay, ..*hyper };
         let (m, v) = (&mut moments.m.get_mut(id)[part.clone()], &mut moments.v.get_mut(id)[part.clone()]);
         kernels::adamw_step(ctx, &mut params.get_mut(id)[part], m, v, grads.get_trained(id), &hyper)?;
     }
-    Ok(lr)
+    Ok(())
+}
+
+/// The factor that brings gradients of norm `norm` down to `clip`; 1 where they are below, or `clip` is 0.
+pub fn clipping(clip: f32, norm: f64) -> f32 {
+    // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
+    if clip > 0.0 { (clip as f64 / (norm + 1e-6)).min(1.0) as f32 } else { 1.0 }
 }
 
 #[cfg(test)]

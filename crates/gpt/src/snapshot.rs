@@ -1,6 +1,6 @@
 //! Models and trainers to checkpoints and back: a run goes on with the bits it stopped with.
 
-use crate::checkpoint::{self, Part};
+use crate::checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hash::weights_hash;
@@ -9,15 +9,18 @@ use crate::model::Gpt;
 use crate::run_dir;
 use crate::safetensors_io::{self, Tensor};
 use crate::tokenizer::Tokenizer;
-use longhand_tensor::params::{ParamLayout, Params};
+use longhand_tensor::params::{ParamId, ParamLayout, Params};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "train")]
 use crate::{
     checkpoint::{Contents, Loaded},
+    learner::Learner,
     safetensors_io::NamedTensor,
-    train::Trainer,
 };
+#[cfg(feature = "train")]
+use longhand_tensor::params::Grads;
 #[cfg(feature = "train")]
 use serde_json::Value;
 
@@ -44,50 +47,51 @@ pub fn tokenizer_files(folder: impl AsRef<Path>) -> Result<Vec<(&'static str, Ve
     ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"].into_iter().map(read).collect()
 }
 
-/// Saves weights, moments and the step of `trainer` as `folder/step-N`; `settings` is kept beside them. Returns the
+/// Saves what trains of `learner`, its moments and its step as `folder/step-N`; `config` is the model's, and `settings`
+/// are kept beside it. Returns the
 /// checkpoint's path.
 /// # Errors
 /// As `checkpoint::save`.
 #[cfg(feature = "train")]
 pub fn save(
     folder: impl AsRef<Path>,
-    trainer: &Trainer,
+    learner: &Learner,
+    config: &Value,
     seed: u64,
     settings: &Value,
     files: &[(&str, Vec<u8>)],
 ) -> Result<PathBuf> {
-    let (params, moments) = (trainer.params(), trainer.moments());
-    let layout = params.layout();
-    let names = |prefix: &str| layout.specs().iter().map(|s| format!("{prefix}{}", s.name)).collect::<Vec<_>>();
+    let (params, moments, parts) = (learner.params(), learner.moments(), parts(learner.grads()));
+    let names = |prefix: &str| parts.iter().map(|p| format!("{prefix}{}", p.name)).collect::<Vec<_>>();
     let (weights, first, second) = (names(""), names(FIRST), names(SECOND));
     let mut model = Vec::new();
     let mut optimizer = Vec::new();
-    for (i, id) in layout.ids().enumerate() {
-        let shape = layout.spec(id).shape.as_slice();
-        model.push(NamedTensor { name: &weights[i], shape, data: params.get(id) });
-        optimizer.push(NamedTensor { name: &first[i], shape, data: moments.m.get(id) });
-        optimizer.push(NamedTensor { name: &second[i], shape, data: moments.v.get(id) });
+    for (i, Part { shape, id, range, .. }) in parts.iter().enumerate() {
+        let range = || range.clone();
+        model.push(NamedTensor { name: &weights[i], shape, data: &params.get(*id)[range()] });
+        optimizer.push(NamedTensor { name: &first[i], shape, data: &moments.m.get(*id)[range()] });
+        optimizer.push(NamedTensor { name: &second[i], shape, data: &moments.v.get(*id)[range()] });
     }
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
     let contents = Contents {
         model: &model,
         optimizer: &optimizer,
-        config: &trainer.model().config().to_hf_json(),
+        config,
         trainer: settings,
         seed,
-        fused: trainer.ctx().isa().fused(),
+        fused: learner.ctx().isa().fused(),
         files: &files,
     };
-    checkpoint::save(folder, trainer.steps_done(), &contents)
+    checkpoint::save(folder, learner.steps_done(), &contents)
 }
 
-/// Puts a checkpoint's weights, moments and step into `trainer`.
+/// Puts a checkpoint's weights, moments and step into `learner`.
 /// # Errors
 /// `Tensors` listing what does not fit the model; `Checkpoint` for one of the other rounding class, with which the
 /// run would not go on bitwise.
 #[cfg(feature = "train")]
-pub fn restore(trainer: &mut Trainer, loaded: &Loaded) -> Result<()> {
-    let fused = trainer.ctx().isa().fused();
+pub fn restore(learner: &mut Learner, loaded: &Loaded) -> Result<()> {
+    let fused = learner.ctx().isa().fused();
     if loaded.fused != fused {
         let class = |fused| if fused { "F (fused multiply-add)" } else { "U (two roundings)" };
         let problem = format!(
@@ -97,33 +101,70 @@ pub fn restore(trainer: &mut Trainer, loaded: &Loaded) -> Result<()> {
         );
         return Err(Error::Checkpoint { path: loaded.path.clone(), problem });
     }
-    let layout = trainer.params().layout().clone();
-    fill(trainer.params_mut(), &layout, &loaded.model, "", &loaded.path)?;
+    let parts = parts(learner.grads());
+    copy_parts(learner.params_mut(), &parts, &loaded.model, "", &loaded.path)?;
     let optimizer: Vec<(String, Vec<usize>)> = [FIRST, SECOND]
         .iter()
-        .flat_map(|prefix| layout.specs().iter().map(move |s| (format!("{prefix}{}", s.name), s.shape.to_vec())))
+        .flat_map(|prefix| parts.iter().map(move |p| (format!("{prefix}{}", p.name), p.shape.clone())))
         .collect();
     safetensors_io::check_names(&loaded.path, &loaded.optimizer, &optimizer)?;
-    copy(&mut trainer.moments_mut().m, &layout, &loaded.optimizer, FIRST);
-    copy(&mut trainer.moments_mut().v, &layout, &loaded.optimizer, SECOND);
-    trainer.set_steps_done(loaded.step);
+    copy_found(&mut learner.moments_mut().m, &parts, &loaded.optimizer, FIRST);
+    copy_found(&mut learner.moments_mut().v, &parts, &loaded.optimizer, SECOND);
+    learner.set_steps_done(loaded.step);
     Ok(())
 }
 
-/// Checks that `tensors` are exactly the layout's, and copies them.
-fn fill(params: &mut Params, layout: &ParamLayout, tensors: &[Tensor], prefix: &str, path: &Path) -> Result<()> {
+/// A parameter, or those of its rows that train: what a checkpoint holds of it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    name: String,
+    shape: Vec<usize>,
+    id: ParamId,
+    range: Range<usize>,
+}
+
+/// What a checkpoint of a learner holds: every parameter that trains; of a table to which rows were added, these, as
+/// `NAME.added`.
+#[cfg(feature = "train")]
+pub(crate) fn parts(grads: &Grads) -> Vec<Part> {
+    parts_of(grads.layout(), |id| grads.trained(id))
+}
+
+/// Those elements of each parameter that `range` names.
+pub(crate) fn parts_of(layout: &ParamLayout, range: impl Fn(ParamId) -> Range<usize>) -> Vec<Part> {
+    let part = |id: ParamId| {
+        let (spec, range) = (layout.spec(id), range(id));
+        let (mut name, mut shape) = (spec.name.clone(), spec.shape.clone());
+        if range.len() < spec.len() {
+            name.push_str(".added");
+            shape[0] = range.len() / spec.cols();
+        }
+        Part { name, shape, id, range }
+    };
+    layout.ids().map(part).filter(|part| !part.range.is_empty()).collect()
+}
+
+/// Checks that `tensors` are exactly those parts, and copies them.
+/// # Errors
+/// `Tensors` listing what is missing, unknown or of another shape.
+pub(crate) fn copy_parts(
+    params: &mut Params,
+    parts: &[Part],
+    tensors: &[Tensor],
+    prefix: &str,
+    path: &Path,
+) -> Result<()> {
     let expected: Vec<(String, Vec<usize>)> =
-        layout.specs().iter().map(|s| (format!("{prefix}{}", s.name), s.shape.to_vec())).collect();
+        parts.iter().map(|p| (format!("{prefix}{}", p.name), p.shape.clone())).collect();
     safetensors_io::check_names(path, tensors, &expected)?;
-    copy(params, layout, tensors, prefix);
+    copy_found(params, parts, tensors, prefix);
     Ok(())
 }
 
-fn copy(params: &mut Params, layout: &ParamLayout, tensors: &[Tensor], prefix: &str) {
-    for id in layout.ids() {
-        let name = &layout.spec(id).name;
-        if let Some(tensor) = tensors.iter().find(|t| t.name.strip_prefix(prefix) == Some(name)) {
-            params.get_mut(id).copy_from_slice(&tensor.data);
+fn copy_found(params: &mut Params, parts: &[Part], tensors: &[Tensor], prefix: &str) {
+    for part in parts {
+        if let Some(tensor) = tensors.iter().find(|t| t.name.strip_prefix(prefix) == Some(&part.name)) {
+            params.get_mut(part.id)[part.range.clone()].copy_from_slice(&tensor.data);
         }
     }
 }
@@ -158,9 +199,9 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
         return Err(Error::Checkpoint { path: folder.into(), problem });
     }
     let loaded = if run_dir::is_run(folder) {
-        checkpoint::load_newest(run_dir::checkpoints_of(folder), Part::Model, access)?
+        checkpoint::load_newest(run_dir::checkpoints_of(folder), checkpoint::Part::Model, access)?
     } else if folder.join("manifest.json").exists() {
-        checkpoint::load(folder, Part::Model, access)?
+        checkpoint::load(folder, checkpoint::Part::Model, access)?
     } else {
         let problem = "is neither a run nor a checkpoint: it has no run.json and no manifest.json".into();
         return Err(Error::Checkpoint { path: folder.into(), problem });
@@ -175,7 +216,8 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
     let model = Gpt::new(&config)?;
     let mut params = Params::zeroed(model.layout().clone())?;
     let layout = model.layout().clone();
-    fill(&mut params, &layout, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
+    let whole = parts_of(&layout, |id| 0..layout.spec(id).len());
+    copy_parts(&mut params, &whole, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
     Ok(Trained { model, params, tokenizer, path: loaded.path, step: loaded.step, skipped: loaded.skipped })
 }
 
@@ -186,6 +228,7 @@ mod tests {
     use crate::data::Batch;
     use crate::fs::TestDir;
     use crate::optim::{OptimOptions, Schedule};
+    use crate::train::Trainer;
     use longhand_tensor::Ctx;
 
     fn trainer() -> Trainer {
@@ -220,9 +263,14 @@ mod tests {
         for _ in 0..3 {
             whole.step(&batch()).unwrap();
         }
-        let path = save(dir.path(), &whole, 3, &Value::Null, &files).unwrap();
+        let path =
+            save(dir.path(), whole.learner(), &whole.model().config().to_hf_json(), 3, &Value::Null, &files).unwrap();
         let mut resumed = trainer();
-        restore(&mut resumed, &checkpoint::load_newest(dir.path(), Part::Whole, Access::Map).unwrap()).unwrap();
+        restore(
+            resumed.learner_mut(),
+            &checkpoint::load_newest(dir.path(), checkpoint::Part::Whole, Access::Map).unwrap(),
+        )
+        .unwrap();
         assert_eq!((resumed.steps_done(), hash(resumed.params())), (3, hash(whole.params())));
         for _ in 0..3 {
             assert_eq!(whole.step(&batch()).unwrap(), resumed.step(&batch()).unwrap());

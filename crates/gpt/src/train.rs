@@ -5,14 +5,14 @@
 
 use crate::data::Batch as Rows;
 use crate::error::{Error, Result};
+use crate::learner::Learner;
 use crate::model::Gpt;
-use crate::optim::{self, Moments, OptimOptions};
-use longhand_autograd::{Draw, Tape, TapeMemory};
+use crate::optim::OptimOptions;
 use longhand_tensor::Ctx;
-use longhand_tensor::exec::{Batch, IGNORE, Infer, InferMemory, Weights};
+use longhand_tensor::exec::{Batch, IGNORE};
 use longhand_tensor::kernels;
 use longhand_tensor::parallel;
-use longhand_tensor::params::{Grads, Params};
+use longhand_tensor::params::Params;
 
 /// What one optimiser step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,19 +54,12 @@ impl LossSum {
     }
 }
 
-/// A model in training: weights, moments, and the memory of a step.
+/// A model in training.
 #[derive(Debug)]
 pub struct Trainer {
-    ctx: Ctx,
     model: Gpt,
-    params: Params,
-    moments: Moments,
-    grads: Grads,
+    learner: Learner,
     options: OptimOptions,
-    seed: u64,
-    step: u64,
-    tape: TapeMemory,
-    infer: InferMemory,
     batch: Batch,
     losses: Vec<f32>,
 }
@@ -85,61 +78,29 @@ impl Trainer {
     /// Options out of range, or out of memory.
     pub fn with_params(ctx: Ctx, model: Gpt, params: Params, options: OptimOptions, seed: u64) -> Result<Self> {
         options.validate()?;
-        Ok(Trainer {
-            ctx,
-            moments: Moments::zeroed(&params)?,
-            grads: Grads::new(params.layout().clone())?,
-            model,
-            params,
-            options,
-            seed,
-            step: 0,
-            tape: TapeMemory::new()?,
-            infer: InferMemory::new()?,
-            batch: Batch::default(),
-            losses: Vec::new(),
-        })
+        let learner = Learner::new(ctx, params, seed)?;
+        Ok(Trainer { model, learner, options, batch: Batch::default(), losses: Vec::new() })
     }
 
     /// The model.
     pub fn model(&self) -> &Gpt {
         &self.model
     }
+    /// Weights, gradients and moments.
+    pub fn learner(&self) -> &Learner {
+        &self.learner
+    }
+    /// Weights and moments, to be overwritten by a checkpoint's.
+    pub fn learner_mut(&mut self) -> &mut Learner {
+        &mut self.learner
+    }
     /// The weights.
     pub fn params(&self) -> &Params {
-        &self.params
-    }
-    /// The weights, to be overwritten by a checkpoint's.
-    pub fn params_mut(&mut self) -> &mut Params {
-        &mut self.params
-    }
-    /// The optimiser's moments.
-    pub fn moments(&self) -> &Moments {
-        &self.moments
-    }
-    /// The optimiser's moments, to be overwritten by a checkpoint's.
-    pub fn moments_mut(&mut self) -> &mut Moments {
-        &mut self.moments
-    }
-    /// Gradients of the last step, before clipping.
-    pub fn grads(&self) -> &Grads {
-        &self.grads
+        self.learner.params()
     }
     /// Optimiser steps done.
     pub fn steps_done(&self) -> u64 {
-        self.step
-    }
-    /// Goes on as after `step` steps; weights and moments are the caller's to restore.
-    pub fn set_steps_done(&mut self, step: u64) {
-        self.step = step;
-    }
-    /// The context of every kernel.
-    pub fn ctx(&self) -> &Ctx {
-        &self.ctx
-    }
-    /// Bytes of activations, saved values and gradients of activations.
-    pub fn activation_bytes(&self) -> usize {
-        self.tape.bytes()
+        self.learner.steps_done()
     }
 
     /// Gradients of the mean loss over all counted tokens of `microbatches`, without an update.
@@ -151,7 +112,7 @@ impl Trainer {
 
     /// Runs `work` with the pool's threads awake.
     fn awake<R: Send>(&mut self, work: impl FnOnce(&mut Self) -> R + Send) -> R {
-        let ctx = self.ctx.clone();
+        let ctx = self.learner.ctx().clone();
         parallel::enter(&ctx, || work(self))
     }
 
@@ -161,20 +122,16 @@ impl Trainer {
             return Err(Error::config("batch", "no targets", "at least one token to predict"));
         }
         let scale = (1.0 / tokens as f64) as f32;
-        let mut sum = LossSum::default();
-        self.grads.begin_step();
+        let (mut sum, n) = (LossSum::default(), microbatches.len() as u64);
+        self.learner.begin_step();
         for (i, rows) in microbatches.iter().enumerate() {
             fill(&mut self.batch, rows);
             self.losses.resize(rows.targets.len(), 0.0);
-            let counter = (self.step * microbatches.len() as u64 + i as u64) as u32;
-            let draw = Draw { seed: self.seed, counter };
-            let (ctx, params, grads) = (&self.ctx, &self.params, &mut self.grads);
-            let mut tape = Tape::new(ctx, params, grads, &self.batch, draw, &mut self.tape);
-            self.model.losses(&mut tape, &rows.targets, scale, &mut self.losses)?;
-            tape.backward()?;
+            let (model, losses) = (&self.model, &mut self.losses);
+            self.learner.pass((i as u64, n), &self.batch, |tape| model.losses(tape, &rows.targets, scale, losses))?;
             sum.add(&self.losses, &rows.targets);
             if !sum.nats.is_finite() {
-                return Err(self.not_finite(i as u64));
+                return Err(self.learner.not_finite(i as u64));
             }
         }
         Ok(sum)
@@ -189,15 +146,9 @@ impl Trainer {
 
     fn update(&mut self, microbatches: &[Rows]) -> Result<StepReport> {
         let sum = self.sum_gradients(microbatches)?;
-        let grad_norm = optim::gradient_norm(&self.ctx, &self.grads)?;
-        if !grad_norm.is_finite() {
-            return Err(self.not_finite(0));
-        }
-        let (params, moments, grads) = (&mut self.params, &mut self.moments, &self.grads);
-        let lr = optim::update(&self.ctx, params, moments, grads, &self.options, grad_norm, self.step)?;
-        let report = StepReport { step: self.step, loss: sum.mean(), tokens: sum.tokens, grad_norm, lr };
-        self.step += 1;
-        Ok(report)
+        let step = self.learner.steps_done();
+        let (grad_norm, lr) = self.learner.update(|step, norm| self.options.at(step, norm))?;
+        Ok(StepReport { step, loss: sum.mean(), tokens: sum.tokens, grad_norm, lr })
     }
 
     /// The loss of `rows` under the present weights, without dropout; adds to `sum`.
@@ -219,9 +170,8 @@ impl Trainer {
         self.awake(|t| {
             fill(&mut t.batch, rows);
             t.losses.resize(rows.targets.len(), 0.0);
-            let weights = Weights::Plain(&t.params);
-            let mut infer = Infer::new(&t.ctx, weights, &t.batch, None, &mut t.infer);
-            t.model.losses(&mut infer, &rows.targets, 1.0, &mut t.losses)
+            let (model, losses) = (&t.model, &mut t.losses);
+            t.learner.infer(&t.batch, |infer| model.losses(infer, &rows.targets, 1.0, losses))
         })?;
         Ok(&self.losses)
     }
@@ -235,30 +185,17 @@ impl Trainer {
 
     fn likeliest(&mut self, rows: &Rows, out: &mut Vec<u32>) -> Result<()> {
         fill(&mut self.batch, rows);
-        let weights = Weights::Plain(&self.params);
-        let mut infer = Infer::new(&self.ctx, weights, &self.batch, None, &mut self.infer);
-        let logits = self.model.logits(&mut infer)?;
+        let model = &self.model;
         let bad = || Error::Tokenizer { problem: "the model's logits are not numbers: no token follows".to_string() };
-        let vocabulary = self.model.config().vocab_size;
+        let vocabulary = model.config().vocab_size;
         out.clear();
-        for row in infer.values(logits).chunks_exact(vocabulary) {
-            out.push(crate::sampling::greedy(row).ok_or_else(bad)?);
-        }
-        Ok(())
-    }
-
-    /// The first weight, else the first gradient, that is not finite.
-    fn not_finite(&self, batch: u64) -> Error {
-        let layout = self.params.layout();
-        let bad = |xs: &[f32]| xs.iter().any(|x| !x.is_finite());
-        let weight = layout.ids().find(|id| bad(self.params.get(*id)));
-        let grad = layout.ids().find(|id| self.grads.is_written(*id) && bad(self.grads.get(*id)));
-        let tensor = match (weight, grad) {
-            (Some(id), _) => layout.spec(id).name.clone(),
-            (None, Some(id)) => format!("the gradient of {}", layout.spec(id).name),
-            (None, None) => "the loss".to_string(),
-        };
-        Error::NonFinite { step: self.step, batch, tensor }
+        self.learner.infer(&self.batch, |infer| {
+            let logits = model.logits(infer)?;
+            for row in infer.values(logits).chunks_exact(vocabulary) {
+                out.push(crate::sampling::greedy(row).ok_or_else(bad)?);
+            }
+            Ok(())
+        })
     }
 }
 

@@ -368,7 +368,7 @@ fn rowwise(r: usize, c: usize) -> Vec<Case> {
                 let (mut losses, mut dx) = (vec![0.0; r], vec![0.0; n]);
                 Box::new(move |ctx| {
                     kernels::cross_entropy_forward(ctx, &mut losses, &logits, &targets, c).expect("shapes agree");
-                    kernels::cross_entropy_backward(ctx, &mut dx, &logits, &targets, c, 1.0, Store)
+                    kernels::cross_entropy_backward(ctx, &mut dx, &logits, &targets, c, 1.0.into(), Store)
                         .expect("shapes agree")
                 })
             }),

@@ -6,6 +6,10 @@
 //! metrics     how good predictions are
 //! ```
 
+pub mod batch;
+pub mod encode;
 pub mod examples;
 pub mod metrics;
+pub mod net;
+pub mod spec;
 pub mod transform;

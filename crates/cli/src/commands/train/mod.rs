@@ -162,7 +162,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
         for skipped in &loaded.skipped {
             note(&format!("not used: {skipped}"));
         }
-        snapshot::restore(&mut trainer, &loaded)?;
+        snapshot::restore(trainer.learner_mut(), &loaded)?;
     }
     print_line(&format!("going on with {} after step {}", dir.path().display(), trainer.steps_done()));
     assemble(dir, settings, tokenizer, data, trainer)

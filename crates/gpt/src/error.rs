@@ -47,6 +47,17 @@ pub enum Error {
         /// What is wrong and what would be right.
         problem: String,
     },
+    /// A row of a data file cannot be used.
+    Row {
+        /// The file; `<stdin>` for standard input.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// The first byte of the field that is wrong, counted from 1 in its line.
+        column: u64,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
     /// A text or an id is outside the tokenizer's vocabulary, or a tokenizer cannot be built.
     Tokenizer {
         /// What is wrong and what would be right.
@@ -155,6 +166,7 @@ impl fmt::Display for Error {
             }
             Error::Data { path, byte: Some(byte), problem } => format!("{}:byte {byte}: {problem}", path.display()),
             Error::Data { path, byte: None, problem } => format!("{}: {problem}", path.display()),
+            Error::Row { path, line, column, problem } => format!("{}:{line}:{column}: {problem}", path.display()),
             Error::Tokenizer { problem } => problem.clone(),
             Error::Checkpoint { path, problem } | Error::Folder { path, problem } => {
                 format!("{}: {problem}", path.display())
@@ -263,6 +275,8 @@ mod tests {
         assert_eq!(e.to_string(), "a\\nb: entity not found");
         let e = Error::Data { path: "t.txt".into(), byte: Some(7), problem: "a NUL byte".into() };
         assert_eq!(e.to_string(), "t.txt:byte 7: a NUL byte");
+        let e = Error::Row { path: "t.csv".into(), line: 3, column: 7, problem: "no label\tx".into() };
+        assert_eq!(e.to_string(), "t.csv:3:7: no label\\tx");
         let e = Error::NonFinite { step: 3, batch: 1, tensor: "h.0.ln_1.weight".into() };
         assert_eq!(e.to_string(), "step 3, batch 1: h.0.ln_1.weight is not finite");
     }

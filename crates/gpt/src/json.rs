@@ -17,6 +17,14 @@ pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Value> {
     })
 }
 
+/// The value that one line holds.
+///
+/// # Errors
+/// The column, from 1, of what is not JSON or of a key that stands twice, and what is wrong there.
+pub(crate) fn parse_line(text: &str) -> std::result::Result<Value, (u64, String)> {
+    serde_json::from_str::<Strict>(text).map(|v| v.0).map_err(|e| (e.column().max(1) as u64, message(&e)))
+}
+
 /// serde_json's message without the place that it ends with, which the caller states.
 pub(crate) fn message(e: &serde_json::Error) -> String {
     let text = e.to_string();

@@ -2,11 +2,17 @@
 //!
 //! ```text
 //! examples    rows of texts with what is right for each
+//! data        files to rows, and predictions to files
 //! transform   an example of a task as sequences of tokens
+//! encode      rows to items, what a net says to predictions
+//! batch       items to batches, with the weight of every loss
+//! spec        what decides a task's net
+//! net         a pre-trained body with a head
 //! metrics     how good predictions are
 //! ```
 
 pub mod batch;
+pub mod data;
 pub mod encode;
 pub mod examples;
 pub mod metrics;

@@ -158,10 +158,10 @@ impl Rows {
         if self.rows.is_empty() {
             return Err(match self.first_problem {
                 None => file_problem(&self.path, "no rows"),
-                Some(p) => {
-                    let At { line, column } = p.at;
-                    let problem =
-                        format!("none of {} rows can be used; the first, {line}:{column}: {}", self.skipped, p.message);
+                Some(Problem { at, message }) => {
+                    // A file that is one object has no lines.
+                    let place = if at.line > 0 { format!(", {}:{}", at.line, at.column) } else { String::new() };
+                    let problem = format!("none of {} rows can be used; the first{place}: {message}", self.skipped);
                     file_problem(&self.path, problem)
                 }
             });

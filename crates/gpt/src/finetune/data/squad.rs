@@ -28,19 +28,15 @@ pub(super) fn read(input: impl Read, path: &Path, spec: &Spec<'_>, rows: &mut Ro
     }
     let text = text.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(&text);
     let file = parse(text, path)?;
-    let array = |value: &Value, field: String| match value {
-        Value::Array(items) => Ok(items.clone()),
-        _ => Err(Error::bad_file(path, field, "", "must be an array")),
-    };
-    for (a, article) in array(get(&file, "data"), "data".into())?.iter().enumerate() {
+    for (a, article) in array(get(&file, "data"), "data".into(), path)?.iter().enumerate() {
         let field = format!("data[{a}].paragraphs");
-        for (p, paragraph) in array(get(article, "paragraphs"), field.clone())?.iter().enumerate() {
+        for (p, paragraph) in array(get(article, "paragraphs"), field.clone(), path)?.iter().enumerate() {
             let field = format!("{field}[{p}]");
             let Some(document) = get(paragraph, "context").as_str() else {
                 return Err(Error::bad_file(path, format!("{field}.context"), "", "must be a text"));
             };
             let field = format!("{field}.qas");
-            for (q, qa) in array(get(paragraph, "qas"), field.clone())?.iter().enumerate() {
+            for (q, qa) in array(get(paragraph, "qas"), field.clone(), path)?.iter().enumerate() {
                 let row = question(document, qa, spec.labelled);
                 let row =
                     row.map_err(|(at, message)| Problem { at: At::default(), message: format!("{at}: {message}") });
@@ -49,6 +45,13 @@ pub(super) fn read(input: impl Read, path: &Path, spec: &Spec<'_>, rows: &mut Ro
         }
     }
     Ok(())
+}
+
+fn array<'a>(value: &'a Value, field: String, path: &Path) -> Result<&'a Vec<Value>> {
+    match value {
+        Value::Array(items) => Ok(items),
+        _ => Err(Error::bad_file(path, field, "", "must be an array")),
+    }
 }
 
 /// A row's problem under its path in the object.

@@ -99,10 +99,13 @@ fn logits_and_hidden_states() {
                 let mut memory = InferMemory::new().unwrap();
                 let mut infer = Infer::new(&ctx, weights, &batch, None, &mut memory);
                 let mut hidden = Vec::new();
-                let last = r.model.forward(&mut infer, |e, _, x| {
-                    hidden.push(e.values(x).to_vec());
-                    Ok(())
-                }).unwrap();
+                let last = r
+                    .model
+                    .forward(&mut infer, |e, _, x| {
+                        hidden.push(e.values(x).to_vec());
+                        Ok(())
+                    })
+                    .unwrap();
                 let logits = infer.logits(last, r.model.head()).unwrap();
                 assert_eq!(hidden.len(), r.config.n_layer + 1);
                 for (i, h) in hidden.iter().enumerate() {

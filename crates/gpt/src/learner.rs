@@ -70,6 +70,10 @@ impl Learner {
     pub fn grads(&self) -> &Grads {
         &self.grads
     }
+    /// The seed of dropout and order.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
     /// Optimiser steps done.
     pub fn steps_done(&self) -> u64 {
         self.step

@@ -78,6 +78,13 @@ pub struct Totals {
     targets: usize,
 }
 
+impl Totals {
+    /// Whether nothing is known of any item.
+    pub fn is_empty(&self) -> bool {
+        self.task == 0.0
+    }
+}
+
 impl Objective {
     /// GPT-1's: λ 0.5 over rows.
     pub fn released() -> Self {

@@ -8,6 +8,7 @@
 //! batch       items to batches, with the weight of every loss
 //! spec        what decides a task's net
 //! net         a pre-trained body with a head
+//! tuner       the step: gradients, updates, predictions
 //! metrics     how good predictions are
 //! ```
 
@@ -18,4 +19,7 @@ pub mod examples;
 pub mod metrics;
 pub mod net;
 pub mod spec;
+#[cfg(test)]
+mod tests;
 pub mod transform;
+pub mod tuner;

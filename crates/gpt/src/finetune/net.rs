@@ -70,7 +70,8 @@ impl TaskNet {
         let (c, outputs) = (config.n_embd, spec.outputs());
         let mut linear = |name: &str, bias: bool| -> Result<LinearOp> {
             let weight = layout.add(format!("head.{name}weight"), &[c, outputs], Role::Linear)?;
-            let bias = if bias { Some(layout.add(format!("head.{name}bias"), &[outputs], Role::Vector)?) } else { None };
+            let bias =
+                if bias { Some(layout.add(format!("head.{name}bias"), &[outputs], Role::Vector)?) } else { None };
             Ok(LinearOp { weight, bias, gelu: None })
         };
         let linears = match (spec.kind, spec.pool) {

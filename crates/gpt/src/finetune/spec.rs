@@ -186,7 +186,11 @@ impl TaskSpec {
             let fits = s.low.is_finite() && s.high.is_finite() && s.high > s.low && s.high - s.low <= 1e4;
             if self.kind != TaskKind::Similarity || !fits {
                 let range = format!("{}..{}", s.low, s.high);
-                return Err(Error::config("scores", range, "similarity's, from a lowest to a higher one, 10,000 apart at most"));
+                return Err(Error::config(
+                    "scores",
+                    range,
+                    "similarity's, from a lowest to a higher one, 10,000 apart at most",
+                ));
             }
         }
         if !(self.head_dropout >= 0.0 && self.head_dropout < 1.0) {

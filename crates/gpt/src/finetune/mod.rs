@@ -9,6 +9,9 @@
 //! spec        what decides a task's net
 //! net         a pre-trained body with a head
 //! tuner       the step: gradients, updates, predictions
+//! fit         a run: epochs, held-out rows, early stopping
+//! tuned       fine-tuned nets to checkpoints and back
+//! score       figures of predictions, by the kind of task
 //! metrics     how good predictions are
 //! ```
 
@@ -16,10 +19,13 @@ pub mod batch;
 pub mod data;
 pub mod encode;
 pub mod examples;
+pub mod fit;
 pub mod metrics;
 pub mod net;
+pub mod score;
 pub mod spec;
 #[cfg(test)]
 mod tests;
 pub mod transform;
+pub mod tuned;
 pub mod tuner;

@@ -1,0 +1,122 @@
+//! A run of fine-tuning: updates epoch by epoch, a look at held-out rows after each, and the end.
+
+use super::encode::Item;
+use super::examples::Example;
+use super::score::{Scored, score};
+use super::tuner::{TuneReport, Tuner};
+use crate::error::Result;
+use std::ops::ControlFlow;
+
+/// Rows that are looked at and never trained on.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldOut<'a> {
+    /// The rows.
+    pub rows: &'a [Example],
+    /// The same, encoded.
+    pub items: &'a [Item],
+}
+
+/// What held-out rows said after an epoch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochReport {
+    /// Epochs done.
+    pub epoch: u64,
+    /// The task's mean loss, as `Tuner::loss`.
+    pub loss: f64,
+    /// The task's figures.
+    pub scored: Scored,
+}
+
+/// What happened, for whoever watches.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// An update was made.
+    Step(&'a TuneReport),
+    /// An epoch ended, and the held-out rows were looked at. The flag says that it is the best so far.
+    Epoch(&'a EpochReport, bool),
+}
+
+/// The weights of the best epoch so far.
+#[derive(Clone, Debug)]
+pub struct Best {
+    /// What the held-out rows said of it.
+    pub report: EpochReport,
+    /// The weights, flat.
+    pub weights: Vec<f32>,
+}
+
+/// Stops a run whose held-out loss has not fallen for so many epochs, and gives it back the weights of its best one.
+#[derive(Clone, Debug)]
+pub struct EarlyStop {
+    /// Epochs without a lower loss.
+    pub patience: u64,
+    /// The best epoch; to begin with none, or that of the run that is resumed.
+    pub best: Option<Best>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All epochs were run.
+    Whole,
+    /// Held-out rows stopped it.
+    Early,
+    /// The watcher stopped it: the weights are those of the last update, whatever was best.
+    Watcher,
+}
+
+/// Goes on with a run over `items` from where `tuner` stands to its end, and tells `watch` of every update and epoch.
+/// With `early` the tuner ends with the weights of its best epoch.
+/// # Errors
+/// A loss that is not finite; what `watch` says.
+pub fn fit(
+    tuner: &mut Tuner,
+    items: &[Item],
+    held_out: Option<HeldOut<'_>>,
+    mut early: Option<&mut EarlyStop>,
+    mut watch: impl FnMut(&Tuner, Event<'_>) -> Result<ControlFlow<()>>,
+) -> Result<Ended> {
+    let per_epoch = tuner.options().updates_per_epoch(items.len());
+    let all = tuner.options().updates(items.len());
+    let mut ended = Ended::Whole;
+    while tuner.learner().steps_done() < all {
+        let report = tuner.step(items)?;
+        if watch(tuner, Event::Step(&report))?.is_break() {
+            return Ok(Ended::Watcher);
+        }
+        let done = tuner.learner().steps_done();
+        let Some(held_out) = held_out.filter(|_| done.is_multiple_of(per_epoch)) else { continue };
+        let report = look(tuner, done / per_epoch, held_out)?;
+        let mut best = false;
+        let mut worn_out = false;
+        if let Some(early) = early.as_deref_mut() {
+            // A NaN is never better, and never the end of it.
+            best = early.best.as_ref().is_none_or(|b| report.loss < b.report.loss);
+            if best {
+                let weights = tuner.learner().params().flat().to_vec();
+                early.best = Some(Best { report: report.clone(), weights });
+            }
+            worn_out = early.best.as_ref().is_some_and(|b| report.epoch - b.report.epoch >= early.patience);
+        }
+        if watch(tuner, Event::Epoch(&report, best))?.is_break() {
+            return Ok(Ended::Watcher);
+        }
+        if worn_out {
+            ended = Ended::Early;
+            break;
+        }
+    }
+    if let Some(best) = early.and_then(|e| e.best.as_ref()) {
+        tuner.learner_mut().params_mut().flat_mut().copy_from_slice(&best.weights);
+    }
+    Ok(ended)
+}
+
+/// What held-out rows say of a net as it is.
+/// # Errors
+/// As the net.
+pub fn look(tuner: &mut Tuner, epoch: u64, held_out: HeldOut<'_>) -> Result<EpochReport> {
+    let loss = tuner.loss(held_out.items)?;
+    let said = tuner.predict(held_out.rows, held_out.items)?;
+    Ok(EpochReport { epoch, loss, scored: score(tuner.net().spec(), held_out.rows, &said) })
+}

@@ -2,8 +2,10 @@
 //! `sick/SICK_{train,trial}.txt`. Without the variable nothing is run, and the tests say so; with it, a file that is
 //! missing fails them.
 
+use longhand_gpt::finetune::baseline::Baseline;
 use longhand_gpt::finetune::data::{Format, Spec, read};
 use longhand_gpt::finetune::examples::{Examples, Label, TaskKind};
+use longhand_gpt::finetune::metrics::pearson;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -55,4 +57,49 @@ fn sick_is_read_whole() {
     assert_eq!((trial.rows.len(), counts(&trial)), (500, vec![74, 144, 282]));
     let scores = read(folder.join("sick/SICK_trial.txt"), &Spec::new(TaskKind::Similarity, Format::Sick)).unwrap();
     assert_eq!((scores.rows[0].id.as_str(), &scores.rows[0].label), ("4", &Some(Label::Score(3.6))));
+}
+
+/// The share of test rows whose class a method says, or the correlation of its scores.
+fn figure(baseline: Baseline, train: &Examples, test: &Examples) -> f64 {
+    let fitted = baseline.fit(train).unwrap();
+    let said = fitted.predict_all(&test.rows);
+    let (mut hits, mut right_scores, mut scores) = (0, Vec::new(), Vec::new());
+    for (row, said) in test.rows.iter().zip(&said) {
+        hits += usize::from(row.label.as_ref() == Some(&said.label));
+        if let (Some(Label::Score(right)), Label::Score(said)) = (&row.label, &said.label) {
+            right_scores.push(*right);
+            scores.push(*said);
+        }
+    }
+    let share = 100.0 * hits as f64 / test.rows.len() as f64;
+    let figure = if scores.is_empty() { share } else { pearson(&right_scores, &scores) };
+    println!("{}: {} {figure:.4}, l2 {:?}", train.path.display(), baseline.name(), fitted.l2());
+    figure
+}
+
+#[test]
+fn baselines_on_sst2() {
+    let Some(folder) = data("baselines_on_sst2") else { return };
+    let spec = Spec::new(TaskKind::Classification, Format::Sst2);
+    let train = read(folder.join("sst2/train.tsv"), &spec).unwrap();
+    let dev = read(folder.join("sst2/dev.tsv"), &spec).unwrap();
+    let of = |baseline| figure(baseline, &train, &dev);
+    assert!((of(Baseline::Majority) - 50.92).abs() < 0.01);
+    assert!(of(Baseline::BagOfWords) > 80.0);
+    assert!(of(Baseline::Bigrams) > 81.0);
+}
+
+#[test]
+fn baselines_on_sick() {
+    let Some(folder) = data("baselines_on_sick") else { return };
+    let of = |kind| {
+        let spec = Spec::new(kind, Format::Sick);
+        let train = read(folder.join("sick/SICK_train.txt"), &spec).unwrap();
+        let trial = read(folder.join("sick/SICK_trial.txt"), &spec).unwrap();
+        Baseline::ALL.map(|baseline| figure(baseline, &train, &trial))
+    };
+    let [majority, _, _, overlap, negation] = of(TaskKind::Entailment);
+    assert!((majority - 56.4).abs() < 0.01 && overlap > 65.0 && negation > 73.0);
+    let [_, _, _, overlap, _] = of(TaskKind::Similarity);
+    assert!(overlap > 0.55);
 }

@@ -12,9 +12,11 @@
 //! fit         a run: epochs, held-out rows, early stopping
 //! tuned       fine-tuned nets to checkpoints and back
 //! score       figures of predictions, by the kind of task
-//! metrics     how good predictions are
+//! metrics     what these figures are
+//! baseline    what no net is needed for: majority, bags of words, shared words
 //! ```
 
+pub mod baseline;
 pub mod batch;
 pub mod data;
 pub mod encode;

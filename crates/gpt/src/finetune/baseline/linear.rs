@@ -8,8 +8,8 @@
 const MEMORY: usize = 5;
 /// Steps at most.
 const MAX_STEPS: usize = 400;
-/// A gradient of this length is none: losses are of the order of 1 a row.
-const TOLERANCE: f64 = 1e-5;
+/// A gradient of this length is none: a row's loss is of the order of 1, and what is left to gain is below 0.001 of it.
+const TOLERANCE: f64 = 1e-4;
 
 /// Rows of (feature, value).
 #[derive(Clone, Debug, Default)]
@@ -307,7 +307,7 @@ mod tests {
             (0..4).for_each(|i| g[i] = diagonal[i] * (x[i] - i as f64));
             (0..4).fold(0.0, |sum, i| sum + 0.5 * diagonal[i] * (x[i] - i as f64) * (x[i] - i as f64))
         });
-        assert!(x.iter().enumerate().all(|(i, x)| (x - i as f64).abs() < 1e-4), "{x:?}");
+        assert!(x.iter().enumerate().all(|(i, x)| (x - i as f64).abs() < 1e-3), "{x:?}");
     }
 
     #[test]
@@ -317,8 +317,8 @@ mod tests {
         let y = Targets::Scores(vec![1.0, 3.0, 4.0, 8.0]);
         let linear = Linear::fit(&x, 1, &y, 0.5, None);
         let slope = (2.0 * 3.0 + 1.0 + 0.0 + 2.0 * 4.0) / (10.0 + 0.5);
-        assert!((linear.weights[0] - slope).abs() < 1e-4, "{:?}", linear.weights);
-        assert!((linear.score(&x, 0) - (4.0 - 2.0 * slope)).abs() < 1e-4);
+        assert!((linear.weights[0] - slope).abs() < 1e-3, "{:?}", linear.weights);
+        assert!((linear.score(&x, 0) - (4.0 - 2.0 * slope)).abs() < 1e-3);
     }
 
     #[test]

@@ -9,6 +9,10 @@ fn row(text: &str, text_b: &str, label: Label) -> Example {
     Example { text: text.into(), text_b: text_b.into(), label: Some(label), ..Example::default() }
 }
 
+fn spans(start: usize, end: usize) -> Label {
+    Label::Spans(std::iter::once(start..end).collect())
+}
+
 /// The share of rows whose label the method says.
 fn hits(baseline: Baseline, train: &Examples, test: &Examples) -> f64 {
     let fitted = baseline.fit(train).unwrap();
@@ -153,15 +157,15 @@ fn a_span_among_the_questions_words() {
     let of = |i: usize| {
         let (a, b) = (["Ann", "Bob", "Cy"][i % 3], ["Bob", "Cy", "Ann"][i % 3]);
         let text = format!("{a} took the ball. {b} went with the hat.");
-        let (who, from) = if i % 2 == 0 { (a, 0) } else { (b, text.rfind(b).unwrap_or(0)) };
+        let (who, from) = if i.is_multiple_of(2) { (a, 0) } else { (b, text.rfind(b).unwrap_or(0)) };
         let question = ["Who has the ball?", "Who has the hat?"][i % 2];
-        row(&text, question, Label::Spans(vec![from..from + who.len()]))
+        row(&text, question, spans(from, from + who.len()))
     };
     let all = many(TaskKind::Span, &[], 60, of);
     assert!(hits(Baseline::Majority, &all, &all) < 0.6);
     assert_eq!(hits(Baseline::WordOverlap, &all, &all), 1.0);
     let fitted = Baseline::WordOverlap.fit(&all).unwrap();
     let ask = |text: &str| fitted.predict(&row(text, "Who?", Label::Spans(Vec::new()))).label;
-    assert_eq!(ask(""), Label::Spans(vec![0..0]));
-    assert_eq!(ask("“é” x"), Label::Spans(vec![0..3]));
+    assert_eq!(ask(""), spans(0, 0));
+    assert_eq!(ask("“é” x"), spans(0, 3));
 }

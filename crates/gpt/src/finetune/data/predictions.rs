@@ -185,11 +185,8 @@ mod tests {
         assert_eq!(written(Format::RocStories, TaskKind::Choice, &choice, &[]), roc);
         let json = "{\"id\":\"s\",\"label\":1,\"probabilities\":[0.5,0.5]}\n";
         assert_eq!(written(Format::Jsonl, TaskKind::Choice, &choice, &[]), json);
-        let one = 6..10;
-        let span = [
-            (row("q", "né \"x\""), Label::Spans(vec![4..7]), &[0.5f32][..]),
-            (row("r", "the end of it"), Label::Spans(vec![one]), &[]),
-        ];
+        let span = |start, end| Label::Spans(std::iter::once(start..end).collect());
+        let span = [(row("q", "né \"x\""), span(4, 7), &[0.5f32][..]), (row("r", "the end of it"), span(6, 10), &[])];
         let squad = "{\n\"q\": \"\\\"x\\\"\",\n\"r\": \"d of\"\n}\n";
         assert_eq!(written(Format::Squad, TaskKind::Span, &span, &[]), squad);
         let json = "{\"id\":\"q\",\"label\":\"\\\"x\\\"\",\"answer_start\":3,\"probabilities\":[0.5]}\n";

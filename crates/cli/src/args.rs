@@ -2,10 +2,13 @@
 //!
 //! Every option with a hyphen is also known with underscores, as nanoGPT spells it.
 
+mod tuning;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
 use std::path::PathBuf;
+pub use tuning::{EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
 /// Train and run GPT models on the CPU, with kernels written by hand.
 #[derive(Debug, Parser)]
@@ -23,6 +26,12 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Continue a prompt with a trained model.
     Generate(GenerateArgs),
+    /// Fine-tune a trained model on labelled rows: classes, pairs, choices, tags, spans, scores, sequences.
+    Finetune(Box<FinetuneArgs>),
+    /// Score a fine-tuned net on labelled rows, beside simple baselines.
+    Evaluate(Box<EvaluateArgs>),
+    /// Ask a fine-tuned net about a text, a file, or lines of JSON.
+    Predict(Box<PredictArgs>),
     /// Show what this machine gives, and check that it computes what every other one does.
     Doctor(DoctorArgs),
     /// Check every gradient: differences against the reference, the reference against kernels and whole models.

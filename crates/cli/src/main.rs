@@ -6,10 +6,13 @@ mod commands;
 mod failure;
 mod limits;
 mod machine;
+mod metrics;
 mod plot;
 mod pool;
 mod progress;
+mod rows;
 mod signals;
+mod tables;
 
 use args::{Command, Refused};
 use std::process::ExitCode;
@@ -29,6 +32,9 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Train(args) => commands::train::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
+        Command::Finetune(args) => commands::finetune::run(&args),
+        Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Predict(args) => commands::predict::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Gradcheck(args) => commands::gradcheck::run(&args),
         Command::Roofline(args) => commands::roofline::run(&args),

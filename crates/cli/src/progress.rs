@@ -9,10 +9,10 @@ use std::time::Instant;
 pub struct Reading {
     /// Steps done.
     pub step: u64,
-    /// Mean loss since the last reading, nats a token.
+    /// Mean loss since the last reading, nats (a token, where a text is told).
     pub loss: f64,
-    /// The same in bits a byte.
-    pub bits_per_byte: f64,
+    /// The same in bits a byte, where a text is told.
+    pub bits_per_byte: Option<f64>,
 }
 
 /// Progress of a run of `total` steps.
@@ -62,13 +62,8 @@ impl Progress {
         let speed = self.tokens_per_second();
         let done = r.step.saturating_sub(self.began.1).max(1);
         let left = self.total.saturating_sub(r.step) as f64 * self.seconds() / done as f64;
-        let message = format!(
-            "loss {:.4}  {:.3} bits/byte  {} tokens/s  {} left",
-            r.loss,
-            r.bits_per_byte,
-            thousands(speed as u64),
-            clock(left)
-        );
+        let bits = r.bits_per_byte.map_or(String::new(), |bits| format!("{bits:.3} bits/byte  "));
+        let message = format!("loss {:.4}  {bits}{} tokens/s  {} left", r.loss, thousands(speed as u64), clock(left));
         match &self.bar {
             Some(bar) => {
                 bar.set_position(r.step);

@@ -4,6 +4,7 @@
 //! runs/NAME/run.json       marks the folder as a run
 //! runs/NAME/lock           the process id of its owner, locked while it runs
 //! runs/NAME/checkpoints/   see `checkpoint`
+//! runs/NAME/best/          the checkpoint with the lowest held-out loss, of a run that stops early
 //! ```
 
 use crate::checkpoint;
@@ -22,6 +23,7 @@ const MARKER: &str = "run.json";
 const BEGUN: &[u8] = b"{\n  \"format\": \"longhand-run\",\n  \"version\": 1\n}\n";
 const LOCK: &str = "lock";
 const CHECKPOINTS: &str = "checkpoints";
+const BEST: &str = "best";
 
 /// What to do with a folder that holds a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,11 @@ pub fn checkpoints_of(run: impl AsRef<Path>) -> PathBuf {
     run.as_ref().join(CHECKPOINTS)
 }
 
+/// The folder of the best checkpoint of a run that stops early; there is none of others.
+pub fn best_of(run: impl AsRef<Path>) -> PathBuf {
+    run.as_ref().join(BEST)
+}
+
 /// Whether a folder is a run's.
 pub fn is_run(path: impl AsRef<Path>) -> bool {
     path.as_ref().join(MARKER).is_file()
@@ -232,9 +239,11 @@ fn remove_run(path: &Path, names: &[String]) -> Result<()> {
         "train.tokens",
         "validation.tokens",
     ];
-    let checkpoints = path.join(CHECKPOINTS);
-    if checkpoints.is_dir() {
-        fs::remove_dir_all(&checkpoints).map_err(Error::io(&checkpoints))?;
+    for folder in [CHECKPOINTS, BEST] {
+        let folder = path.join(folder);
+        if folder.is_dir() {
+            fs::remove_dir_all(&folder).map_err(Error::io(&folder))?;
+        }
     }
     for name in names.iter().filter(|n| WRITTEN.contains(&n.trim_end_matches(".tmp"))) {
         let file = path.join(name);

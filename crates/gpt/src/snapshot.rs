@@ -21,7 +21,6 @@ use crate::{
 };
 #[cfg(feature = "train")]
 use longhand_tensor::params::Grads;
-#[cfg(feature = "train")]
 use serde_json::Value;
 
 /// Names of the moments in optimizer.safetensors: these before a parameter's name.
@@ -182,6 +181,8 @@ pub struct Trained {
     pub path: PathBuf,
     /// Optimizer steps done.
     pub step: u64,
+    /// What the trainer kept beside its weights.
+    pub settings: Value,
     /// Newer checkpoints that could not be used, and why.
     pub skipped: Vec<String>,
 }
@@ -206,6 +207,11 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
         let problem = "is neither a run nor a checkpoint: it has no run.json and no manifest.json".into();
         return Err(Error::Checkpoint { path: folder.into(), problem });
     };
+    #[cfg(feature = "train")]
+    if crate::finetune::tuned::is_tuned(&loaded.path) {
+        let problem = "is a net tuned for a task: longhand predict asks it".into();
+        return Err(Error::Checkpoint { path: loaded.path, problem });
+    }
     let file = loaded.path.join("config.json");
     let config = Config::from_hf_json(&loaded.config).map_err(|e| e.in_file(&file))?;
     let tokenizer = Tokenizer::load(&loaded.path)?;
@@ -218,7 +224,15 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
     let layout = model.layout().clone();
     let whole = parts_of(&layout, |id| 0..layout.spec(id).len());
     copy_parts(&mut params, &whole, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
-    Ok(Trained { model, params, tokenizer, path: loaded.path, step: loaded.step, skipped: loaded.skipped })
+    Ok(Trained {
+        model,
+        params,
+        tokenizer,
+        path: loaded.path,
+        step: loaded.step,
+        settings: loaded.trainer,
+        skipped: loaded.skipped,
+    })
 }
 
 #[cfg(all(test, feature = "train"))]

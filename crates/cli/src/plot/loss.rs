@@ -11,8 +11,10 @@ pub struct Curves {
     pub train: Vec<(f64, f64)>,
     /// Loss on validation text.
     pub validation: Vec<(f64, f64)>,
-    /// Horizontal lines: name and nats a token.
+    /// Horizontal lines: name and loss.
     pub levels: Vec<(String, f64)>,
+    /// What the loss is of and its unit; by default nats a token.
+    pub what: Option<&'static str>,
 }
 
 const TRAIN: RGBColor = RGBColor(140, 170, 215);
@@ -61,7 +63,7 @@ fn chart(
     chart
         .configure_mesh()
         .x_desc("step")
-        .y_desc("loss, nats a token")
+        .y_desc(curves.what.unwrap_or("loss, nats a token"))
         .x_label_formatter(&|x| format!("{x:.0}"))
         .light_line_style(RGBColor(240, 240, 240))
         .bold_line_style(RGBColor(225, 225, 225))
@@ -107,6 +109,7 @@ mod tests {
             train: line(|i| 1.0 + 3.0 / (1.0 + i)),
             validation: line(|i| 1.2 + 3.0 / (1.0 + i)),
             levels: vec![("5-gram".into(), 1.1), ("floor".into(), 0.5)],
+            what: None,
         };
         let svg = draw("Loss", &curves).unwrap();
         for word in ["Loss", "step", "loss, nats a token", "training", "validation", "floor 0.500"] {

@@ -32,8 +32,15 @@ pub struct EpochReport {
 pub enum Event<'a> {
     /// An update was made.
     Step(&'a TuneReport),
-    /// An epoch ended, and the held-out rows were looked at. The flag says that it is the best so far.
-    Epoch(&'a EpochReport, bool),
+    /// An epoch ended.
+    Epoch {
+        /// Epochs done.
+        epoch: u64,
+        /// What held-out rows say, where there are any.
+        report: Option<&'a EpochReport>,
+        /// Whether it is the best so far, where an early stop looks for it.
+        best: bool,
+    },
 }
 
 /// The weights of the best epoch so far.
@@ -52,6 +59,13 @@ pub struct EarlyStop {
     pub patience: u64,
     /// The best epoch; to begin with none, or that of the run that is resumed.
     pub best: Option<Best>,
+}
+
+impl EarlyStop {
+    /// Whether the best epoch lies too far back after `epoch`.
+    fn is_due(&self, epoch: u64) -> bool {
+        self.best.as_ref().is_some_and(|b| epoch.saturating_sub(b.report.epoch) >= self.patience)
+    }
 }
 
 /// How a run ended.
@@ -80,30 +94,33 @@ pub fn fit(
     let all = tuner.options().updates(items.len());
     let mut ended = Ended::Whole;
     while tuner.learner().steps_done() < all {
+        // A run that was stopped and is resumed stays stopped.
+        let epoch = tuner.learner().steps_done() / per_epoch;
+        if early.as_ref().is_some_and(|e| e.is_due(epoch)) {
+            ended = Ended::Early;
+            break;
+        }
         let report = tuner.step(items)?;
         if watch(tuner, Event::Step(&report))?.is_break() {
             return Ok(Ended::Watcher);
         }
         let done = tuner.learner().steps_done();
-        let Some(held_out) = held_out.filter(|_| done.is_multiple_of(per_epoch)) else { continue };
-        let report = look(tuner, done / per_epoch, held_out)?;
+        if !done.is_multiple_of(per_epoch) {
+            continue;
+        }
+        let epoch = done / per_epoch;
+        let report = held_out.map(|rows| look(tuner, epoch, rows)).transpose()?;
         let mut best = false;
-        let mut worn_out = false;
-        if let Some(early) = early.as_deref_mut() {
-            // A NaN is never better, and never the end of it.
+        if let (Some(early), Some(report)) = (early.as_deref_mut(), &report) {
+            // A NaN is never better.
             best = early.best.as_ref().is_none_or(|b| report.loss < b.report.loss);
             if best {
                 let weights = tuner.learner().params().flat().to_vec();
                 early.best = Some(Best { report: report.clone(), weights });
             }
-            worn_out = early.best.as_ref().is_some_and(|b| report.epoch - b.report.epoch >= early.patience);
         }
-        if watch(tuner, Event::Epoch(&report, best))?.is_break() {
+        if watch(tuner, Event::Epoch { epoch, report: report.as_ref(), best })?.is_break() {
             return Ok(Ended::Watcher);
-        }
-        if worn_out {
-            ended = Ended::Early;
-            break;
         }
     }
     if let Some(best) = early.and_then(|e| e.best.as_ref()) {

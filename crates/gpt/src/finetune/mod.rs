@@ -11,6 +11,7 @@
 //! tuner       the step: gradients, updates, predictions
 //! fit         a run: epochs, held-out rows, early stopping
 //! tuned       fine-tuned nets to checkpoints and back
+//! write       what a net tuned on sequences writes
 //! score       figures of predictions, by the kind of task
 //! metrics     what these figures are
 //! baseline    what no net is needed for: majority, bags of words, shared words
@@ -31,3 +32,4 @@ mod tests;
 pub mod transform;
 pub mod tuned;
 pub mod tuner;
+mod write;

@@ -4,7 +4,9 @@
 //! classes, and where the net began. Where the body is frozen the checkpoint holds only what trained, and the body
 //! stays where it is: task.json names its folder and the hash of its weights.
 
+use super::fit::{Best, EpochReport};
 use super::net::TaskNet;
+use super::score::Scored;
 use super::spec::TaskSpec;
 use super::transform::Delimiters;
 use super::tuner::Tuner;
@@ -102,11 +104,6 @@ pub struct Tuned {
     pub skipped: Vec<String>,
 }
 
-/// The folder of a run's best weights, where it stopped early.
-pub fn best_of(run: impl AsRef<Path>) -> PathBuf {
-    run.as_ref().join("best")
-}
-
 /// Whether a checkpoint is a fine-tuned net's.
 pub fn is_tuned(checkpoint: impl AsRef<Path>) -> bool {
     checkpoint.as_ref().join(TASK).exists()
@@ -144,6 +141,31 @@ pub fn open(folder: impl AsRef<Path>, base: Option<&Path>, access: Access) -> Re
     Ok(Tuned { net, params, tokenizer, origin, path, step, skipped })
 }
 
+/// The best epoch of a run that stops early, from its folder; none where there is none yet.
+/// # Errors
+/// As `checkpoint::load_newest`; a checkpoint that says nothing of its loss.
+pub fn restore_best(tuner: &Tuner, folder: &Path, access: Access) -> Result<Option<Best>> {
+    if !folder.is_dir() || checkpoint::steps(folder)?.is_empty() {
+        return Ok(None);
+    }
+    let loaded = checkpoint::load_newest(folder, Part::Model, access)?;
+    let mut params = Params::zeroed(tuner.net().layout().clone())?;
+    params.flat_mut().copy_from_slice(tuner.learner().params().flat());
+    copy_parts(&mut params, &snapshot::parts(tuner.learner().grads()), &loaded.model, "", &loaded.path)?;
+    let (epoch, loss) = (loaded.trainer["epoch"].as_u64(), loaded.trainer["loss"].as_f64());
+    let (Some(epoch), Some(loss)) = (epoch, loss) else {
+        return Err(Error::bad_file(
+            loaded.path.join("trainer.json"),
+            "epoch, loss",
+            "",
+            "must say which epoch was best",
+        ));
+    };
+    let scored = Scored { rows: 0, figures: Vec::new(), confusion: None };
+    let report = EpochReport { epoch, loss, scored };
+    Ok(Some(Best { report, weights: params.flat().to_vec() }))
+}
+
 fn load(folder: &Path, access: Access) -> Result<Loaded> {
     let problem = |problem: &str| Err(Error::Checkpoint { path: folder.into(), problem: problem.into() });
     if !std::fs::metadata(folder).map_err(Error::io(folder))?.is_dir() {
@@ -155,7 +177,7 @@ fn load(folder: &Path, access: Access) -> Result<Loaded> {
         }
         return checkpoint::load(folder, Part::Model, access);
     }
-    let best = best_of(folder);
+    let best = run_dir::best_of(folder);
     let from = if best.is_dir() { best } else { run_dir::checkpoints_of(folder) };
     checkpoint::load_newest(from, Part::Model, access)
 }

@@ -8,6 +8,7 @@ use super::net::{TaskLosses, TaskNet};
 use crate::error::{Error, Result};
 use crate::learner::Learner;
 use crate::optim::clipping;
+use crate::train::planned_bytes as planned_training;
 use longhand_tensor::Ctx;
 use longhand_tensor::kernels::AdamW;
 use longhand_tensor::parallel;
@@ -351,6 +352,16 @@ fn weighted(batch: &TaskBatch, losses: &TaskLosses, lambda: f32) -> (f64, f64) {
     let task = dot(&losses.task, &batch.weights) + dot(&losses.second, &batch.second_weights) + own;
     let model = dot(&losses.model, &batch.model_weights) - own;
     (task, if lambda > 0.0 { model / f64::from(lambda) } else { 0.0 })
+}
+
+/// Bytes that tuning takes: weights, gradients and moments of what trains, and the activations of one pass.
+pub fn planned_bytes(net: &TaskNet, options: &TuneOptions) -> u64 {
+    let trained: usize = net.trained().iter().map(|r| r.len()).sum();
+    // A pass may hold one row more than its limit, of a context of tokens.
+    let most = PASS_TOKENS.max(net.context()).min(options.batch_size.saturating_mul(8 * net.context()));
+    let whole = planned_training(net.gpt(), most);
+    // That counts gradients and moments of every parameter.
+    whole.saturating_sub(12 * (net.layout().len() - trained.min(net.layout().len())) as u64)
 }
 
 #[cfg(test)]

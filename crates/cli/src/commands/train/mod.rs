@@ -2,7 +2,6 @@
 
 mod data;
 mod defaults;
-mod metrics;
 mod minutes;
 mod report;
 mod running;
@@ -26,7 +25,8 @@ use longhand_gpt::snapshot;
 use longhand_gpt::tokenizer::{Special, Tokenizer};
 use longhand_gpt::train::{Trainer, planned_bytes};
 use serde_json::{Value, json};
-use settings::{Settings, quoted};
+use settings::Settings;
+pub use settings::quoted;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -285,7 +285,12 @@ fn introduce(run: &Run, workers: &Workers) {
 
 /// The command that goes on with a run.
 pub fn resume_command(folder: &Path) -> String {
-    format!("longhand train --resume --out-dir {}", quoted(&folder.to_string_lossy()))
+    resume_command_of("train", folder)
+}
+
+/// The command that goes on with a run of `command`.
+pub fn resume_command_of(command: &str, folder: &Path) -> String {
+    format!("longhand {command} --resume --out-dir {}", quoted(&folder.to_string_lossy()))
 }
 
 /// The newest checkpoint's folder, for the last lines.

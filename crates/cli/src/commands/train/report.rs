@@ -1,10 +1,10 @@
 //! What a run ends with.
 
 use super::data::{StoryData, bits_per_byte};
-use super::metrics::Metrics;
 use super::running::{evaluate, picture, sample, show_last_sample};
 use super::{Run, defaults, newest_checkpoint};
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::pool::Workers;
 use crate::progress::{clock, print_line, thousands};
 use longhand_gpt::error::Escaped;

@@ -2,9 +2,9 @@
 
 use super::data::bits_per_byte;
 use super::defaults;
-use super::metrics::Metrics;
 use super::{Run, report, resume_command};
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::plot;
 use crate::pool::Workers;
 use crate::progress::{Progress, Reading, note, print_line};
@@ -21,7 +21,7 @@ use std::ops::ControlFlow;
 /// Trains from where the trainer stands to the end; the exit status.
 pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u8, Failure> {
     let (s, first) = (run.settings.clone(), run.trainer.steps_done());
-    let mut metrics = Metrics::open(&run.dir.file("metrics.jsonl"), first)?;
+    let mut metrics = Metrics::open(&run.dir.file("metrics.jsonl"), first, false)?;
     let mut progress = Progress::new(s.max_iters, first);
     let mut batches = vec![Batch::new(); s.gradient_accumulation_steps];
     let reading_interval = (s.max_iters / defaults::READINGS).max(1);
@@ -61,7 +61,7 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
         }
         if progress.is_live() || done % s.log_interval == 0 || done == s.max_iters {
             let loss = shown.take();
-            progress.show(Reading { step: done, loss, bits_per_byte: bits(loss) });
+            progress.show(Reading { step: done, loss, bits_per_byte: Some(bits(loss)) });
         }
         if done % s.save_interval == 0 || done == s.max_iters {
             progress.aside(|_| save(&run))?;

@@ -16,11 +16,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file of a run that has done `done` steps: later readings, which a crash left behind, are dropped.
+    /// Opens the file of a run that has done `done` steps: later readings, which a crash left behind, are dropped; so is
+    /// the evaluation of step `done`, unless `evaluated` says that it will not be made again.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn open(path: &Path, done: u64) -> Result<Metrics, Failure> {
+    pub fn open(path: &Path, done: u64, evaluated: bool) -> Result<Metrics, Failure> {
         let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
         let mut curves = Curves::default();
         let mut kept = String::new();
@@ -28,11 +29,10 @@ impl Metrics {
         for line in String::from_utf8_lossy(&before).lines() {
             let Ok(reading) = serde_json::from_str::<Value>(line) else { continue };
             let Some(step) = reading["step"].as_u64() else { continue };
-            // The evaluation after the last step is done again.
             let (train, validation) = (reading["loss"].as_f64(), reading["val_loss"].as_f64());
             match (train, validation) {
                 (Some(loss), _) if step <= done => curves.train.push((step as f64, loss)),
-                (None, Some(loss)) if step < done => curves.validation.push((step as f64, loss)),
+                (None, Some(loss)) if step < done + u64::from(evaluated) => curves.validation.push((step as f64, loss)),
                 _ => continue,
             }
             kept.push_str(line);
@@ -59,6 +59,18 @@ impl Metrics {
         self.write(&json!({"step": step, "val_loss": loss, "val_bits_per_byte": bits, "val_tokens": tokens}))
     }
 
+    /// A training reading of fine-tuning: the task's mean loss since the last one, and what goes with it.
+    pub fn tuning(&mut self, step: u64, loss: f64, more: Value) -> Result<(), Failure> {
+        self.curves.train.push((step as f64, loss));
+        self.write(&merged(json!({"step": step, "loss": loss}), more))
+    }
+
+    /// A look at held-out rows after an epoch.
+    pub fn held_out(&mut self, step: u64, loss: f64, more: Value) -> Result<(), Failure> {
+        self.curves.validation.push((step as f64, loss));
+        self.write(&merged(json!({"step": step, "val_loss": loss}), more))
+    }
+
     /// What a run ends with.
     pub fn summary(&mut self, summary: &Value) -> Result<(), Failure> {
         self.write(summary)
@@ -69,6 +81,14 @@ impl Metrics {
     }
 }
 
+/// Two objects as one.
+fn merged(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(all), Value::Object(more)) = (&mut object, more) {
+        all.extend(more);
+    }
+    object
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,16 +96,16 @@ mod tests {
     #[test]
     fn a_resumed_run_drops_what_came_after_its_checkpoint() {
         let path = std::env::temp_dir().join(format!("longhand-metrics-{}.jsonl", std::process::id()));
-        let mut m = Metrics::open(&path, 0).unwrap();
+        let mut m = Metrics::open(&path, 0, false).unwrap();
         for step in 0..6 {
             m.validation(step, 3.0, 1.0, 9).unwrap();
             m.train(step + 1, 2.0, 1.0, 0.1, 1.0, 5.0).unwrap();
         }
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"step\": 9, \"lo").unwrap();
-        let m = Metrics::open(&path, 4).unwrap();
+        let m = Metrics::open(&path, 4, false).unwrap();
         assert_eq!((m.curves.train.len(), m.curves.validation.len()), (4, 4));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 8);
-        assert_eq!(Metrics::open(&path, 0).unwrap().curves.train.len(), 0);
+        assert_eq!(Metrics::open(&path, 0, false).unwrap().curves.train.len(), 0);
         fs::remove_file(&path).unwrap();
     }
 }

@@ -1,0 +1,141 @@
+//! `longhand evaluate`: a fine-tuned net on labelled rows, beside what needs no net.
+
+use super::finetune::{row_args, training_rows};
+use crate::args::{EvaluateArgs, access};
+use crate::failure::Failure;
+use crate::pool::Workers;
+use crate::progress::{note, print_line};
+use crate::rows;
+use crate::tables;
+use longhand_gpt::error::Error;
+use longhand_gpt::finetune::baseline::Baseline;
+use longhand_gpt::finetune::data::{Labelled, Prediction, write_predictions};
+use longhand_gpt::finetune::encode::{Encoder, Item};
+use longhand_gpt::finetune::examples::{Example, Examples, TaskKind};
+use longhand_gpt::finetune::score::{Scored, score};
+use longhand_gpt::finetune::tuned::{self, Tuned};
+use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
+use longhand_gpt::run_dir;
+use serde_json::json;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Evaluates; the exit status.
+pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
+    let folder = model_folder(args.model.as_deref())?;
+    let tuned = tuned::open(&folder, args.base.as_deref(), access(args.no_mmap))?;
+    for skipped in &tuned.skipped {
+        note(&format!("not used: {skipped}"));
+    }
+    let usual = if run_dir::is_run(&folder) { row_args(&folder)? } else { args.data.clone() };
+    let row_args = rows::over(&args.data, &usual);
+    let examples = rows::for_net(&args.rows, &row_args, tuned.net.spec(), Labelled::Required)?;
+    let workers = Workers::new(args.threads)?;
+    let mut asked = Asked::new(tuned, &workers)?;
+    let (said, items) = asked.predict(&workers, &examples)?;
+    let loss = workers.run(|| asked.tuner.loss(&items))?;
+    let spec = asked.tuner.net().spec().clone();
+    let scored = score(&spec, &examples.rows, &said);
+    if let Some(path) = &args.predictions {
+        let format = rows::format(&row_args, &args.rows)?;
+        let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
+        let mut out = BufWriter::new(File::create(path).map_err(failed)?);
+        write_predictions(&mut out, format, spec.kind, &examples.rows, &said, &spec.labels).map_err(failed)?;
+        out.flush().map_err(failed)?;
+    }
+    let mut beside: Vec<(String, Scored)> = Vec::new();
+    if args.baseline {
+        if !run_dir::is_run(&folder) {
+            return Err(Failure::usage("--baseline: give the run's folder, which knows the rows it was tuned on"));
+        }
+        let train = training_rows(&folder)?;
+        for baseline in Baseline::of_kind(spec.kind) {
+            let fitted = baseline.fit(&train)?;
+            beside
+                .push((baseline.name().to_string(), score(&spec, &examples.rows, &fitted.predict_all(&examples.rows))));
+        }
+        if beside.is_empty() {
+            note(&format!("there is no baseline for {}", spec.kind.name()));
+        }
+    }
+    if args.json {
+        let object =
+            |s: &Scored| s.figures.iter().map(|(n, x)| (n.to_string(), json!(x))).collect::<serde_json::Map<_, _>>();
+        let baselines: serde_json::Map<_, _> = beside.iter().map(|(n, s)| (n.clone(), json!(object(s)))).collect();
+        let line = json!({
+            "rows": scored.rows, "task": spec.kind.name(), "loss": loss, "figures": object(&scored), "baselines": baselines,
+        });
+        print_line(&line.to_string());
+        return Ok(0);
+    }
+    print_line(&format!("{} of {}, loss {loss:.4}", spec.kind.name(), args.rows.display()));
+    tables::show(&spec.labels, &scored);
+    if !beside.is_empty() {
+        print_line("");
+        let names: Vec<&str> = scored.figures.iter().map(|f| f.0).collect();
+        print_line(&format!("{:<28}{}", "", names.iter().map(|n| format!("{n:>14}")).collect::<String>()));
+        let net = ("this net".to_string(), scored);
+        for (name, s) in beside.iter().chain([&net]) {
+            let figures: String = s.figures.iter().map(|(_, x)| format!("{:>14}", tables::figure(*x))).collect();
+            print_line(&format!("{name:<28}{figures}"));
+        }
+    }
+    Ok(0)
+}
+
+/// The folder that was named, else the newest run.
+///
+/// # Errors
+/// No run at all.
+pub fn model_folder(model: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(folder) = model {
+        return Ok(folder.to_path_buf());
+    }
+    let newest = run_dir::newest(run_dir::RUNS)?;
+    note(&format!("using {}, the newest run", newest.display()));
+    Ok(newest)
+}
+
+/// A net that is asked about rows.
+pub struct Asked {
+    /// The net and its weights.
+    pub tuner: Tuner,
+    tokenizer: longhand_gpt::tokenizer::Tokenizer,
+}
+
+impl Asked {
+    /// # Errors
+    /// Out of memory.
+    pub fn new(tuned: Tuned, workers: &Workers) -> Result<Asked, Failure> {
+        let Tuned { net, params, tokenizer, .. } = tuned;
+        let mut options = TuneOptions::released(0.0);
+        options.objective.model_weight = 0.0;
+        Ok(Asked { tuner: Tuner::new(workers.ctx.clone(), net, params, options, 0)?, tokenizer })
+    }
+
+    /// What the net says of each row.
+    ///
+    /// # Errors
+    /// A character that the tokenizer does not know.
+    pub fn predict(&mut self, workers: &Workers, examples: &Examples) -> Result<(Vec<Prediction>, Vec<Item>), Failure> {
+        let items = self.encode(&examples.rows).map_err(|e| match e {
+            Error::Tokenizer { problem } => Failure::new(format!("{}: {problem}", examples.path.display())),
+            e => e.into(),
+        })?;
+        let mut said = workers.run(|| self.tuner.predict(&examples.rows, &items))?;
+        if examples.kind == TaskKind::Sequence {
+            let texts = workers.run(|| self.tuner.write(&self.tokenizer, &examples.rows))?;
+            for (prediction, text) in said.iter_mut().zip(texts) {
+                prediction.label = longhand_gpt::finetune::examples::Label::Text(text);
+            }
+        }
+        Ok((said, items))
+    }
+
+    fn encode(&self, rows: &[Example]) -> Result<Vec<Item>, Error> {
+        let net = self.tuner.net();
+        let mut encoder = Encoder::new(&self.tokenizer, net.spec(), net.context());
+        rows.iter().map(|row| encoder.encode(row)).collect()
+    }
+}

@@ -1,0 +1,94 @@
+//! The rows of a task from the command line: which layout, which columns, what is asked.
+
+use crate::args::RowArgs;
+use crate::failure::Failure;
+use crate::progress::note;
+use longhand_gpt::finetune::data::{self, Columns, Format, Labelled, Spec};
+use longhand_gpt::finetune::examples::{Examples, TaskKind};
+use longhand_gpt::finetune::spec::TaskSpec;
+use std::path::Path;
+
+/// The layout that was named, else that of the file's name; JSONL for standard input.
+///
+/// # Errors
+/// An unknown name.
+pub fn format(args: &RowArgs, path: &Path) -> Result<Format, Failure> {
+    let names = || Format::ALL.iter().map(|f| f.name()).collect::<Vec<_>>().join(", ");
+    match &args.format {
+        Some(name) => Format::from_name(name)
+            .ok_or_else(|| Failure::usage(format!("format = {name}: is not known; one of {}", names()))),
+        None if path == Path::new("-") => Ok(Format::Jsonl),
+        None => Format::from_path(path).ok_or_else(|| {
+            Failure::usage(format!(
+                "{}: no layout goes by this name; --format names one of {}",
+                path.display(),
+                names()
+            ))
+        }),
+    }
+}
+
+/// Rows to train on: their classes are collected. Without a task they are asked what their layout usually is.
+///
+/// # Errors
+/// What reading says.
+pub fn to_train(path: &Path, args: &RowArgs, task: Option<&str>, scores: bool) -> Result<Examples, Failure> {
+    let format = format(args, path)?;
+    let kind = task.and_then(TaskKind::from_name).unwrap_or(format.kind());
+    read(path, args, Spec { scores, ..Spec::new(kind, format) })
+}
+
+/// Rows beside those that are trained on: of the same task and classes.
+///
+/// # Errors
+/// What reading says; a class that the others do not have.
+pub fn beside(
+    path: &Path,
+    args: &RowArgs,
+    others: &Examples,
+    labels: &[String],
+    scores: bool,
+) -> Result<Examples, Failure> {
+    let labels = (!labels.is_empty()).then_some(labels);
+    let format = format(args, path)?;
+    read(path, args, Spec { labels, scores, ..Spec::new(others.kind, format) })
+}
+
+/// Rows that a net is asked about.
+///
+/// # Errors
+/// What reading says: a layout of another task, a class that the net does not know.
+pub fn for_net(path: &Path, args: &RowArgs, spec: &TaskSpec, labelled: Labelled) -> Result<Examples, Failure> {
+    let labels = spec.has_classes().then_some(&spec.labels[..]);
+    let format = format(args, path)?;
+    read(path, args, Spec { labels, labelled, scores: spec.scores.is_some(), ..Spec::new(spec.kind, format) })
+}
+
+fn read(path: &Path, args: &RowArgs, spec: Spec<'_>) -> Result<Examples, Failure> {
+    let columns = Columns {
+        text: args.text.clone(),
+        text_b: args.text_b.clone(),
+        label: args.label.clone(),
+        choices: args.choices.clone(),
+    };
+    let examples = data::read(path, &Spec { columns, skip_bad_rows: args.skip_bad_rows, ..spec })?;
+    if examples.skipped > 0 {
+        note(&format!("{}: {} bad rows left out", path.display(), examples.skipped));
+    }
+    Ok(examples)
+}
+
+/// `given` where it says something, `usual` elsewhere: rows are asked about as they were trained on.
+pub fn over(given: &RowArgs, usual: &RowArgs) -> RowArgs {
+    let columns_given =
+        given.text.is_some() || given.text_b.is_some() || given.label.is_some() || !given.choices.is_empty();
+    let columns = if columns_given || given.format.is_some() { given } else { usual };
+    RowArgs {
+        format: given.format.clone(),
+        text: columns.text.clone(),
+        text_b: columns.text_b.clone(),
+        label: columns.label.clone(),
+        choices: columns.choices.clone(),
+        skip_bad_rows: given.skip_bad_rows,
+    }
+}

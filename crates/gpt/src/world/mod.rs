@@ -23,6 +23,8 @@ mod lexicon;
 mod parser;
 mod simulate;
 mod state;
+#[cfg(feature = "train")]
+pub mod tasks;
 #[cfg(test)]
 mod tests;
 

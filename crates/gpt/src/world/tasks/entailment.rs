@@ -1,0 +1,56 @@
+//! Entailment: is somebody where a sentence says? True, false, or open, because the place of one move is withheld.
+//!
+//! Every premise withholds one place ("Anna left Ben alone in the night."), and every hypothesis names a place of the
+//! premise: whether the answer is open depends on whose way it was and on what came after. The label is the verdict over
+//! all places that the withheld one may have been: true in each, in none, or in some.
+
+use super::Source;
+use super::telling::{Path, destination, draw_wordings, redirected, without_place};
+use crate::finetune::examples::{Example, Label};
+use crate::world::lexicon::PLACES;
+
+pub(super) const LABELS: [&str; 3] = ["true", "false", "open"];
+
+pub(super) fn row(source: &Source, i: u64) -> Example {
+    let label = source.class(i, LABELS.len());
+    source.find(i, |story, draw| {
+        let path = Path::of(&story);
+        let moves: Vec<usize> =
+            (0..path.events.len()).filter(|&k| destination(path.events[k]).is_some()).collect();
+        let hidden = draw.pick(&moves)?;
+        let mut told = path.clone();
+        told.events.remove(hidden);
+        let (who, place) = (draw.choose(2), draw.pick(&told.places())?);
+        let ends = ends(&path, hidden, who, source.world.places);
+        let is = match (ends.contains(&place), ends.len()) {
+            (true, 1) => 0,
+            (false, _) => 1,
+            (true, _) => 2,
+        };
+        if is != label {
+            return None;
+        }
+        let mut sentences = path.sentences(&draw_wordings(source.world, draw, 3 + path.events.len()));
+        sentences[3 + hidden] = without_place(&sentences[3 + hidden]);
+        Some(Example {
+            text: sentences.join(" "),
+            text_b: format!(" {} was in the {}.", path.name(who), PLACES[place]),
+            label: Some(Label::Class(label as u32)),
+            ..Example::default()
+        })
+    })
+}
+
+/// Where `who` may be at the end if the place of event `hidden` is not known.
+fn ends(path: &Path, hidden: usize, who: usize, places: usize) -> Vec<usize> {
+    let mut ends: Vec<usize> = (0..places)
+        .filter_map(|place| {
+            let mut path = path.clone();
+            path.events[hidden] = redirected(path.events[hidden], place);
+            Some(path.states()?.last()?.place[who])
+        })
+        .collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+}

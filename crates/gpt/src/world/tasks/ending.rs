@@ -22,8 +22,7 @@ enum Mistake {
     Elsewhere,
 }
 
-const MISTAKES: [Mistake; 5] =
-    [Mistake::Both, Mistake::Shared, Mistake::Apart, Mistake::Together, Mistake::Elsewhere];
+const MISTAKES: [Mistake; 5] = [Mistake::Both, Mistake::Shared, Mistake::Apart, Mistake::Together, Mistake::Elsewhere];
 
 pub(super) fn row(source: &Source, i: u64) -> Example {
     let right = source.class(i, 2);
@@ -69,11 +68,7 @@ fn end(path: &Path, state: &State, wordings: &[usize]) -> String {
     let [p, q] = state.place.map(|p| PLACES[p]);
     let (t, u) = (path.thing(0), path.thing(1));
     let [holds_t, holds_u] = state.holder.map(|k| path.name(k));
-    let places = say(
-        Kind::EndPlaces,
-        wordings[0],
-        &[('x', path.name(0)), ('p', p), ('y', path.name(1)), ('q', q)],
-    );
+    let places = say(Kind::EndPlaces, wordings[0], &[('x', path.name(0)), ('p', p), ('y', path.name(1)), ('q', q)]);
     let things = say(Kind::EndThings, wordings[1], &[('t', &t), ('x', holds_t), ('u', &u), ('y', holds_u)]);
     format!(" {places} {things}")
 }

@@ -15,8 +15,7 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
     let label = source.class(i, LABELS.len());
     source.find(i, |story, draw| {
         let path = Path::of(&story);
-        let moves: Vec<usize> =
-            (0..path.events.len()).filter(|&k| destination(path.events[k]).is_some()).collect();
+        let moves: Vec<usize> = (0..path.events.len()).filter(|&k| destination(path.events[k]).is_some()).collect();
         let hidden = draw.pick(&moves)?;
         let mut told = path.clone();
         told.events.remove(hidden);

@@ -16,6 +16,8 @@
 //! Texts that continue another (a hypothesis, an answer, a question) begin with a space, as the sentences of a story do:
 //! a tokenizer that was trained on stories then reads their first word as it does there.
 
+#[cfg(test)]
+mod bag;
 mod ending;
 mod entailment;
 mod paraphrase;
@@ -23,8 +25,6 @@ mod sentiment;
 mod span;
 mod tagging;
 mod telling;
-#[cfg(test)]
-mod bag;
 #[cfg(test)]
 mod tests;
 

@@ -1,23 +1,349 @@
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use super::*;
+use crate::finetune::examples::Label;
+use crate::world::Verdict;
+
+fn full(task: WorldTask, part: Part, n: u64) -> Examples {
+    task.examples(&World::full(), 1, part, n)
+}
+
+fn class(example: &Example) -> usize {
+    match example.label {
+        Some(Label::Class(y) | Label::Choice(y)) => y as usize,
+        _ => panic!("no class: {example:?}"),
+    }
+}
+
+/// What a text says, read without the generator: the words of a sentence decide what it tells.
+#[derive(Debug, Default)]
+struct Told<'t> {
+    people: Vec<&'t str>,
+    things: Vec<String>,
+    /// Where each person is, what is not told None; and who holds each thing.
+    place: Vec<Option<&'t str>>,
+    holder: Vec<usize>,
+    /// Who wishes, and for what: a thing, or the other.
+    wish: Option<(usize, Option<usize>)>,
+}
+
+impl<'t> Told<'t> {
+    /// Replays the opening, the wish and the events of `text`; `before` is called with each event's first word's index and the
+    /// words, before it happens.
+    fn replay(text: &'t str, mut before: impl FnMut(&Told<'t>, usize, &[&'t str])) -> Told<'t> {
+        let mut told = Told::default();
+        let mut at = 0;
+        for sentence in text.split_terminator('.') {
+            let words: Vec<&str> = sentence.split_whitespace().collect();
+            let has = |w: &str| words.contains(&w);
+            let person = |k: &str| told.people.iter().position(|&p| p == k);
+            let thing = |w: &[&str]| format!("{} {}", w[0], w[1]);
+            if has("end") || has("belonged") || words[0] == "The" {
+                break;
+            }
+            if told.people.len() < 2 {
+                // [One day] NAME had a RED BALL in the PLACE
+                let n = words.len();
+                told.people.push(words[n - 8]);
+                told.things.push(thing(&words[n - 5..]));
+                told.place.push(Some(words[n - 1]));
+                told.holder.push(told.holder.len());
+            } else if told.wish.is_none() {
+                let wished = thing(&words[words.len() - 2..]);
+                told.wish = Some((person(words[0]).unwrap(), told.things.iter().position(|t| *t == wished)));
+            } else {
+                before(&told, at, &words);
+                let who = person(words[0]).unwrap();
+                let to = Some(words[words.len() - 1]).filter(|&w| w != "night");
+                let (both, one) = (has("took") || has("led") || has("met") || has("sat"), has("left") || has("off"));
+                if both {
+                    told.place = vec![to; 2];
+                } else if one {
+                    told.place[who] = to;
+                } else {
+                    let given = told.things.iter().position(|t| *t == thing(&words[3..])).unwrap();
+                    assert_eq!(told.holder[given], who, "{text}");
+                    told.holder[given] = 1 - who;
+                }
+            }
+            at += words.len();
+        }
+        told
+    }
+}
 
 #[test]
-fn dump() {
-    use crate::finetune::examples::Label;
-    let dir = std::path::PathBuf::from("/tmp/ft-tasks");
-    std::fs::create_dir_all(&dir).unwrap();
+fn a_longer_draw_begins_with_the_rows_of_a_shorter() {
     for task in WorldTask::ALL {
-        for (part, name, n) in [(Part::Train, "train", 5000), (Part::Test, "test", 2000)] {
-            let mut out = String::new();
-            for r in task.examples(&World::full(), 1, part, n).rows {
-                let label = match r.label.unwrap() {
-                    Label::Class(c) | Label::Choice(c) => format!("{c}"),
-                    Label::Tags(t) => format!("{t:?}").replace("None", "-1").replace("Some(", "").replace(')', ""),
-                    Label::Spans(s) => format!("{s:?}").replace("..", ","),
-                    _ => panic!(),
-                };
-                out += &format!("{}\t{}\t{}\t{}\n", r.text, r.text_b, r.choices.join("|"), label);
-            }
-            std::fs::write(dir.join(format!("{}.{name}.tsv", task.name())), out).unwrap();
+        assert_eq!(WorldTask::from_name(task.name()), Some(task));
+        for part in [Part::Train, Part::Test] {
+            let (short, long) = (full(task, part, 7), full(task, part, 20));
+            assert_eq!(short.rows, long.rows[..7], "{task:?}");
+            assert_eq!((short.kind, short.labels.len()), (task.kind(), task.labels().len()));
         }
+        assert_ne!(task.examples(&World::full(), 2, Part::Train, 5).rows, full(task, Part::Train, 5).rows);
+        assert_eq!(task.examples(&World::reduced(), 1, Part::Test, 50).rows.len(), 50);
+    }
+}
+
+#[test]
+fn labels_are_balanced_in_any_first_rows() {
+    for task in [WorldTask::Sentiment, WorldTask::Entailment, WorldTask::Paraphrase, WorldTask::Ending] {
+        let classes = task.labels().len().max(2);
+        let mut counts = vec![0u64; classes];
+        for row in full(task, Part::Train, 1_000).rows {
+            counts[class(&row)] += 1;
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(most - least <= 1, "{task:?}: {counts:?}");
+        }
+    }
+    let (mut who, mut moved) = (0, [0; 2]);
+    for row in full(WorldTask::Span, Part::Train, 1_000).rows {
+        let asks_who = row.text_b.ends_with("with");
+        who += usize::from(asks_who);
+        let Some(Label::Spans(spans)) = &row.label else { panic!() };
+        // The story begins "One day NAME …": a holder who is not the thing's first.
+        let thing = row.text_b.trim_start_matches(" At the end the ").trim_end_matches(" was with");
+        let first = &row.text[..row.text.find(thing).unwrap_or(0)];
+        moved[usize::from(!first.contains(&row.text[spans[0].clone()]))] += usize::from(asks_who);
+    }
+    assert_eq!(who, 500);
+    assert!(moved[1] > 200 && moved[1] < 300, "{moved:?}");
+}
+
+#[test]
+fn labels_are_what_the_text_says() {
+    for part in [Part::Train, Part::Test] {
+        for row in full(WorldTask::Sentiment, part, 500).rows {
+            let told = Told::replay(&row.text, |_, _, _| {});
+            let (who, thing) = told.wish.unwrap();
+            let fulfilled = thing.map_or(told.place[0] == told.place[1], |t| told.holder[t] == who);
+            assert_eq!(class(&row), usize::from(fulfilled), "{}", row.text);
+            assert!(row.text.ends_with(&format!("The wish of {}", told.people[who])));
+            // With the outcome told, it is a story of the world.
+            let told = if fulfilled { "came true" } else { "did not come true" };
+            let (name, mood) = (row.text.rsplit(' ').next().unwrap(), if fulfilled { "glad" } else { "sad" });
+            let whole = format!("{} {told} and {name} was {mood}.", row.text);
+            assert!(matches!(World::full().parse(&whole), Verdict::Story(_)), "{whole}");
+        }
+        for row in full(WorldTask::Ending, part, 500).rows {
+            for (k, choice) in row.choices.iter().enumerate() {
+                let holds = ["came true", "did not come true"].iter().any(|outcome| {
+                    let told = Told::replay(&row.text, |_, _, _| {});
+                    let who = told.people[told.wish.unwrap().0];
+                    let mood = if outcome.starts_with("came") { "glad" } else { "sad" };
+                    let whole = format!("{}{choice} The wish of {who} {outcome} and {who} was {mood}.", row.text);
+                    matches!(World::full().parse(&whole), Verdict::Story(_))
+                });
+                assert_eq!(holds, k == class(&row), "{}{choice}", row.text);
+            }
+            let words: Vec<Vec<&str>> = row.choices.iter().map(|c| c.split(' ').collect()).collect();
+            assert_eq!(words[0].iter().zip(&words[1]).filter(|(a, b)| a != b).count(), 1, "{:?}", row.choices);
+        }
+    }
+}
+
+#[test]
+fn tags_and_spans_are_what_the_text_says() {
+    for row in full(WorldTask::Tagging, Part::Train, 500).rows {
+        let Some(Label::Tags(tags)) = &row.label else { panic!() };
+        assert_eq!(tags.len(), row.text.split_whitespace().count());
+        let mut asked: Vec<u32> = Vec::new();
+        Told::replay(&row.text, |told, at, words| {
+            for (k, word) in words.iter().enumerate() {
+                let Some(tag) = tags[at + k] else { continue };
+                let who = told.people.iter().position(|p| p == word).expect("a name is asked about");
+                let holds = [0, 1].map(|t| u32::from(told.holder[t] == who));
+                assert_eq!(tag, holds[0] + 2 * holds[1], "{}, word {}", row.text, at + k);
+                asked.push(tag);
+            }
+        });
+        asked.sort();
+        assert_eq!(asked, [0, 1, 2, 3], "{}", row.text);
+        assert!(row.text.split(' ').zip(tags).all(|(w, t)| t.is_none() || !w.ends_with('.')));
+    }
+    for row in full(WorldTask::Span, Part::Train, 500).rows {
+        let Some(Label::Spans(spans)) = &row.label else { panic!() };
+        let told = Told::replay(&row.text, |_, _, _| {});
+        let question: Vec<&str> = row.text_b.split_whitespace().collect();
+        let answer = if question.len() == 8 {
+            let thing = told.things.iter().position(|t| *t == question[4..6].join(" ")).unwrap();
+            told.people[told.holder[thing]]
+        } else {
+            told.place[told.people.iter().position(|p| *p == question[3]).unwrap()].unwrap()
+        };
+        assert!(!spans.is_empty() && spans.iter().all(|s| &row.text[s.clone()] == answer), "{row:?}");
+        assert!(spans.windows(2).all(|p| p[0].start > p[1].start));
+        assert_eq!(spans.len(), row.text.matches(answer).count(), "{row:?}");
+    }
+}
+
+/// What a premise leaves open: told again with each place for "night", by the parser.
+#[test]
+fn entailment_is_the_parser_s_verdict_over_all_places() {
+    let world = World::full();
+    for row in full(WorldTask::Entailment, Part::Train, 600).rows {
+        let (who, place) = row.text_b.trim_start().trim_end_matches('.').split_once(" was in the ").unwrap();
+        let hidden = row.text.find(" in the night.").expect("a place is withheld");
+        let before = &row.text[..hidden];
+        let sentence = &before[before.rfind(". ").unwrap() + 2..];
+        let way = ["met", "sat"].iter().any(|w| sentence.contains(w)).then_some(" in the");
+        let way = way.unwrap_or(if sentence.contains(" left ") { " for the" } else { " to the" });
+        let mut verdicts = HashSet::new();
+        for hides in crate::world::lexicon::PLACES {
+            let told = format!("{before}{way} {hides}.{}", &row.text[hidden + " in the night.".len()..]);
+            // Who can be where, by trying every end; what anybody holds or wished is tried, too.
+            let end = Told::replay(&told, |_, _, _| {});
+            let (wisher, thing) = end.wish.unwrap();
+            let fulfilled = thing.map_or(end.place[0] == end.place[1], |t| end.holder[t] == wisher);
+            let outcome = if fulfilled { "came true" } else { "did not come true" };
+            let (p, mood) = (&end.people, if fulfilled { "glad" } else { "sad" });
+            let whole = format!(
+                "{told} At the end {} was in the {} and {} was in the {}. The {} was with {} and the {} was with {}. \
+                 The wish of {} {outcome} and {} was {mood}.",
+                p[0],
+                end.place[0].unwrap(),
+                p[1],
+                end.place[1].unwrap(),
+                end.things[0],
+                p[end.holder[0]],
+                end.things[1],
+                p[end.holder[1]],
+                p[wisher],
+                p[wisher],
+            );
+            if matches!(world.parse(&whole), Verdict::Story(_)) {
+                let k = p.iter().position(|&n| n == who).unwrap();
+                verdicts.insert(end.place[k] == Some(place));
+            }
+        }
+        let label = match (verdicts.contains(&true), verdicts.contains(&false)) {
+            (true, false) => 0,
+            (false, true) => 1,
+            both => {
+                assert_eq!(both, (true, true), "nothing can have happened: {}", row.text);
+                2
+            }
+        };
+        assert_eq!(class(&row), label, "{row:?}");
+        assert!(row.text.matches(place).count() > 0, "the place is told: {row:?}");
+    }
+}
+
+#[test]
+fn paraphrases_say_the_same_and_others_swap_two_words() {
+    // Wordings made one: what is left is what is told.
+    let plain = |text: &str| {
+        let mut text = text.to_string();
+        for (a, b) in [
+            ("One night", "One day"),
+            ("held", "had"),
+            ("wished to own", "wanted to have"),
+            ("wished to live", "wanted to be"),
+            ("handed", "gave"),
+            ("behind", "alone"),
+            ("led", "took"),
+            ("away", "along"),
+            ("sat", "met"),
+            ("ran", "went"),
+        ] {
+            text = text.replace(a, b);
+        }
+        text
+    };
+    for row in full(WorldTask::Paraphrase, Part::Train, 1_000).rows {
+        assert_ne!(row.text, row.text_b);
+        let (a, b) = (plain(&row.text), plain(&row.text_b));
+        assert_eq!(a == b, class(&row) == 1, "{row:?}");
+        let bag = |text: &str| {
+            let mut bag = BTreeMap::new();
+            text.split([' ', '.']).for_each(|w| *bag.entry(w.to_string()).or_insert(0) += 1);
+            bag
+        };
+        assert_eq!(bag(&a), bag(&b), "the same words as often: {row:?}");
+        let differ = a.split(' ').zip(b.split(' ')).filter(|(a, b)| a != b).count();
+        assert!(differ <= 4, "{differ} words: {row:?}");
+    }
+}
+
+/// Rows of 1 part or of 2, their texts joined.
+fn texts(examples: &Examples) -> Vec<String> {
+    examples.rows.iter().map(|r| format!("{}|{}|{}", r.text, r.text_b, r.choices.concat())).collect()
+}
+
+#[test]
+fn no_text_of_a_test_row_is_trained_on() {
+    let world = World::full();
+    let n = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
+    // What stories that a model reads begin with, up to their end.
+    let mut read: HashMap<usize, HashSet<String>> = HashMap::new();
+    for story in world.stories(1, Split::Train, 10 * n).chain(world.stories(1, Split::Validation, n)) {
+        for sentence in &story.sentences[3..] {
+            let end = sentence.range.end;
+            read.entry(end).or_default().insert(story.text[..end].to_string());
+        }
+    }
+    let mut numbers = HashSet::new();
+    for task in WorldTask::ALL {
+        let (train, test) = (full(task, Part::Train, n), full(task, Part::Test, n));
+        let all: Vec<String> = texts(&train).into_iter().chain(texts(&test)).collect();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "{task:?}: a row comes twice");
+        let first: HashSet<&str> = train.rows.iter().map(|r| r.text.as_str()).collect();
+        for row in &test.rows {
+            assert!(!first.contains(row.text.as_str()), "{task:?}: {}", row.text);
+        }
+        for row in train.rows.iter().chain(&test.rows) {
+            for text in [&row.text, &row.text_b] {
+                let end = text.rfind('.').map_or(0, |at| at + 1);
+                assert!(!read.get(&end).is_some_and(|r| r.contains(&text[..end])), "{task:?}: {text}");
+            }
+        }
+        for part in [Part::Train, Part::Test] {
+            let source = Source::new(&world, 1, task, part);
+            let last = source.first + WorldTask::MOST * ATTEMPTS;
+            assert!(source.first >= Split::Tasks.range().start && last <= Split::Tasks.range().end);
+            assert!(numbers.insert(source.first / (WorldTask::MOST * ATTEMPTS)), "each has its own stories");
+            assert_eq!(source.first % (WorldTask::MOST * ATTEMPTS), 0);
+        }
+    }
+}
+
+/// Tokens of a row at most, if each word and each full stop is one, with what the transformations add.
+#[test]
+fn rows_fit_in_a_context() {
+    let tokens = |text: &str| text.split_whitespace().count() + text.matches('.').count();
+    for task in WorldTask::ALL {
+        let rows = full(task, Part::Train, 3_000).rows;
+        let longest = |r: &Example| match task.kind() {
+            TaskKind::Classification | TaskKind::Tagging => tokens(&r.text) + 2,
+            TaskKind::Choice => r.choices.iter().map(|c| tokens(&r.text) + tokens(c) + 3).max().unwrap(),
+            _ => tokens(&r.text) + tokens(&r.text_b) + 3,
+        };
+        let longest = rows.iter().map(longest).max().unwrap();
+        println!("{}: {longest} tokens at most", task.name());
+        assert!(longest <= 128, "{task:?}: {longest}");
+    }
+}
+
+/// Words without their order stay within 10 points of chance where two texts are related, and word overlap with them.
+#[test]
+fn bags_of_words_are_near_chance() {
+    for (task, chance) in
+        [(WorldTask::Entailment, 100.0 / 3.0), (WorldTask::Paraphrase, 50.0), (WorldTask::Ending, 50.0)]
+    {
+        let accuracy = bag::accuracy(&full(task, Part::Train, 4_000), &full(task, Part::Test, 2_000));
+        println!("{}: {accuracy:.1}%", task.name());
+        assert!(accuracy <= chance + 10.0, "{task:?}: {accuracy:.1}%");
+    }
+    let sentiment =
+        bag::accuracy(&full(WorldTask::Sentiment, Part::Train, 4_000), &full(WorldTask::Sentiment, Part::Test, 2_000));
+    println!("sentiment: {sentiment:.1}%");
+}
+
+#[test]
+fn one_row_of_each() {
+    for task in WorldTask::ALL {
+        let row = full(task, Part::Train, 1).rows.remove(0);
+        println!("{}: {row:#?}", task.name());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Every premise withholds one place ("Anna left Ben alone in the night."), and every hypothesis names a place of the
 //! premise: whether the answer is open depends on whose way it was and on what came after. The label is the verdict over
-//! all places that the withheld one may have been: true in each, in none, or in some.
+//! all places that the withheld one may have been: true in each, in none, or in some. A premise is used only if it has
+//! hypotheses of all three labels, so the premise alone says nothing.
 
 use super::Source;
 use super::telling::{Path, destination, draw_wordings, redirected, without_place};
@@ -19,16 +20,26 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
         let hidden = draw.pick(&moves)?;
         let mut told = path.clone();
         told.events.remove(hidden);
-        let (who, place) = (draw.choose(2), draw.pick(&told.places())?);
-        let ends = ends(&path, hidden, who, source.world.places);
-        let is = match (ends.contains(&place), ends.len()) {
-            (true, 1) => 0,
-            (false, _) => 1,
-            (true, _) => 2,
-        };
-        if is != label {
+        // For each label the people and places that it holds of.
+        let mut hypotheses: [[Vec<usize>; 2]; LABELS.len()] = Default::default();
+        for who in 0..2 {
+            let ends = ends(&path, hidden, who, source.world.places);
+            for place in told.places() {
+                let label = match (ends.contains(&place), ends.len()) {
+                    (true, 1) => 0,
+                    (false, _) => 1,
+                    (true, _) => 2,
+                };
+                hypotheses[label][who].push(place);
+            }
+        }
+        let people =
+            |label: usize| -> Vec<usize> { (0..2).filter(|&who| !hypotheses[label][who].is_empty()).collect() };
+        if (0..LABELS.len()).any(|label| people(label).is_empty()) {
             return None;
         }
+        let who = draw.pick(&people(label))?;
+        let place = draw.pick(&hypotheses[label][who])?;
         let mut sentences = path.sentences(&draw_wordings(source.world, draw, 3 + path.events.len()));
         sentences[3 + hidden] = without_place(&sentences[3 + hidden]);
         Some(Example {

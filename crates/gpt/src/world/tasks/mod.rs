@@ -118,7 +118,7 @@ impl WorldTask {
     /// The first `n` rows of `part`. Cost: some 10 µs for each story looked at, one to some tens a row.
     ///
     /// # Panics
-    /// If `n` is above [`WorldTask::MOST`].
+    /// If `n` is above [`WorldTask::MOST`], or no story of `world` can be asked about: there have to be three events.
     pub fn examples(self, world: &World, seed: u64, part: Part, n: u64) -> Examples {
         assert!(n <= Self::MOST, "{n} rows of one task");
         let source = Source::new(world, seed, self, part);

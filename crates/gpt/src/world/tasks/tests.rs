@@ -82,7 +82,6 @@ fn a_longer_draw_begins_with_the_rows_of_a_shorter() {
             assert_eq!((short.kind, short.labels.len()), (task.kind(), task.labels().len()));
         }
         assert_ne!(task.examples(&World::full(), 2, Part::Train, 5).rows, full(task, Part::Train, 5).rows);
-        assert_eq!(task.examples(&World::reduced(), 1, Part::Test, 50).rows.len(), 50);
     }
 }
 
@@ -104,7 +103,7 @@ fn labels_are_balanced_in_any_first_rows() {
         let Some(Label::Spans(spans)) = &row.label else { panic!() };
         // The story begins "One day NAME …": a holder who is not the thing's first.
         let thing = row.text_b.trim_start_matches(" At the end the ").trim_end_matches(" was with");
-        let first = &row.text[..row.text.find(thing).unwrap_or(0)];
+        let first = row.text[..row.text.find(thing).unwrap_or(0)].rsplit(". ").next().unwrap();
         moved[usize::from(!first.contains(&row.text[spans[0].clone()]))] += usize::from(asks_who);
     }
     assert_eq!(who, 500);
@@ -328,16 +327,20 @@ fn rows_fit_in_a_context() {
 /// Words without their order stay within 10 points of chance where two texts are related, and word overlap with them.
 #[test]
 fn bags_of_words_are_near_chance() {
+    let mut over = Vec::new();
     for (task, chance) in
         [(WorldTask::Entailment, 100.0 / 3.0), (WorldTask::Paraphrase, 50.0), (WorldTask::Ending, 50.0)]
     {
         let accuracy = bag::accuracy(&full(task, Part::Train, 4_000), &full(task, Part::Test, 2_000));
         println!("{}: {accuracy:.1}%", task.name());
-        assert!(accuracy <= chance + 10.0, "{task:?}: {accuracy:.1}%");
+        if accuracy > chance + 10.0 {
+            over.push(task);
+        }
     }
     let sentiment =
         bag::accuracy(&full(WorldTask::Sentiment, Part::Train, 4_000), &full(WorldTask::Sentiment, Part::Test, 2_000));
     println!("sentiment: {sentiment:.1}%");
+    assert!(over.is_empty(), "{over:?}");
 }
 
 #[test]

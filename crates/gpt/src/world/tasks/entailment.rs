@@ -44,7 +44,7 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
         sentences[3 + hidden] = without_place(&sentences[3 + hidden]);
         Some(Example {
             text: sentences.join(" "),
-            text_b: format!(" {} was in the {}.", path.name(who), PLACES[place]),
+            text_b: format!(" At the end {} was in the {}.", path.name(who), PLACES[place]),
             label: Some(Label::Class(label as u32)),
             ..Example::default()
         })

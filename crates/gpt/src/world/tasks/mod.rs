@@ -2,10 +2,10 @@
 //!
 //! | task | kind | text | what is asked |
 //! |---|---|---|---|
-//! | sentiment | classification | a story up to "The wish of …" | did the wish come true |
+//! | sentiment | classification | a story without its last sentence | did the wish come true |
 //! | entailment | entailment | a story without its end, one place withheld; "… was in the …" | true, false, open |
-//! | paraphrase | similarity | two tellings in other words | of the same path |
-//! | ending | choice | a story without its end; two ends | which holds |
+//! | paraphrase | similarity | where two are and what they have, in two ways | is it the same |
+//! | ending | choice | a story up to a place or a name of its end | which of two goes on |
 //! | tagging | tagging | a story without its end | what a person holds, at four of the names |
 //! | span | span | a story without its end; "… was with", "… was in the" | who has it, where is somebody |
 //!
@@ -136,6 +136,7 @@ impl WorldTask {
 struct Source<'a> {
     world: &'a World,
     seed: u64,
+    part: Part,
     /// Draws of a row, of an attempt at it, and of the order of labels.
     philox: [Philox; 3],
     /// Its first story number.
@@ -153,7 +154,7 @@ impl<'a> Source<'a> {
         let k = 2 * WorldTask::ALL.iter().position(|&t| t == task).expect("one of all") + part as usize;
         let site = Site::new(1 + k, SiteKind::World);
         let philox = [0, 1, 2].map(|step| Philox::new(seed, site, step));
-        Source { world, seed, philox, first: Split::Tasks.range().start + k as u64 * WorldTask::MOST * ATTEMPTS }
+        Source { world, seed, part, philox, first: Split::Tasks.range().start + k as u64 * WorldTask::MOST * ATTEMPTS }
     }
 
     fn row(&self, task: WorldTask, i: u64) -> Example {

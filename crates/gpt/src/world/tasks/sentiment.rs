@@ -1,7 +1,6 @@
-//! Sentiment: did the wish come true? The outcome and its mood are withheld; the rest of the story stands.
+//! Sentiment: did the wish come true? The sentence that tells it, with its mood, is left out; the rest of the story stands.
 
 use super::Source;
-use super::telling::Path;
 use crate::finetune::examples::{Example, Label};
 use crate::world::Aim;
 
@@ -10,7 +9,11 @@ pub(super) const LABELS: [&str; 2] = ["unfulfilled", "fulfilled"];
 /// Half of the wishes come true, whatever they are for: to keep a thing, to get one, or to be with the other.
 pub(super) fn row(source: &Source, i: u64) -> Example {
     let label = source.class(i, LABELS.len());
-    let aim = source.draw(i).choose(3);
+    // To be with the other as often as to have a thing.
+    let mut draw = source.draw(i);
+    let aim = [0, 1, 2, 2][draw.choose(4)];
+    // Of those with the first wish, half begin in one place: neither do meetings and partings, counted, tell how it ends.
+    let together = draw.choose(2) == 1;
     source.find(i, |story, _| {
         let wish = story.wish;
         let is = match wish.aim {
@@ -18,11 +21,12 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
             Aim::Thing(_) => 1,
             Aim::Meet => 2,
         };
-        if is != aim || usize::from(story.fulfilled()) != label {
+        let begins = is != 2 || story.states[0].together() == together;
+        if !begins || is != aim || usize::from(story.fulfilled()) != label {
             return None;
         }
         let told = story.sentences[story.sentences.len() - 2].range.end;
-        let text = format!("{} The wish of {}", &story.text[..told], Path::of(&story).name(wish.who));
+        let text = story.text[..told].to_string();
         Some(Example { text, label: Some(Label::Class(label as u32)), ..Example::default() })
     })
 }

@@ -138,7 +138,7 @@ fn possible(state: &State, event: Event) -> bool {
 }
 
 /// A sentence of `kind` in one of its wordings.
-pub(super) fn say(kind: Kind, wording: usize, fill: &[(char, &str)]) -> String {
+fn say(kind: Kind, wording: usize, fill: &[(char, &str)]) -> String {
     let mut text = String::new();
     for (k, piece) in wordings(kind)[wording].split(['{', '}']).enumerate() {
         // Pieces alternate: literal, slot, literal, …
@@ -148,6 +148,16 @@ pub(super) fn say(kind: Kind, wording: usize, fill: &[(char, &str)]) -> String {
         });
     }
     text
+}
+
+/// Where both are and who has what in `state`, as the end of a story tells it; a space before it.
+pub(super) fn end(path: &Path, state: &State, wording: &[usize]) -> String {
+    let [p, q] = state.place.map(|p| PLACES[p]);
+    let (t, u) = (path.thing(0), path.thing(1));
+    let [holds_t, holds_u] = state.holder.map(|k| path.name(k));
+    let places = say(Kind::EndPlaces, wording[0], &[('x', path.name(0)), ('p', p), ('y', path.name(1)), ('q', q)]);
+    let things = say(Kind::EndThings, wording[1], &[('t', &t), ('x', holds_t), ('u', &u), ('y', holds_u)]);
+    format!(" {places} {things}")
 }
 
 /// The same event, where it led withheld: "… in the night." Of the same length, so that what follows stands where it does in a

@@ -1,11 +1,12 @@
 //! Paraphrase: do two texts tell the same? One in the words of a story's beginning, one in those of its end.
 //!
-//! Each says where both people are and who has which thing. Two that do not tell the same differ in one swap: of the two places, or
-//! of the two holders. The words are the same in both classes.
+//! Each says where both people are and who has which thing. Where they do not tell the same, the two people are swapped:
+//! each has what the other has, where the other is. The words are the same in both classes.
 
 use super::telling::{Path, draw_wordings, end};
 use super::{Part, Source};
 use crate::finetune::examples::{Example, Label};
+use crate::world::State;
 use longhand_tensor::random::{Philox, Site, SiteKind};
 
 pub(super) const LABELS: [&str; 2] = ["no", "yes"];
@@ -21,13 +22,8 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
         if part(&path) != source.part || start.together() {
             return None;
         }
-        let mut told = start;
-        if draw.choose(2) == 0 {
-            told.place.swap(0, 1);
-        } else {
-            told.holder.swap(0, 1);
-        }
-        let told = if label == 1 { start } else { told };
+        let swapped = State { place: [start.place[1], start.place[0]], holder: [1, 0] };
+        let told = if label == 1 { start } else { swapped };
         let beginning = path.sentences(&draw_wordings(source.world, draw, 3 + path.events.len()))[..2].join(" ");
         let end = end(&path, &told, &draw_wordings(source.world, draw, 2));
         Some(Example { text: beginning, text_b: end, label: Some(Label::Class(label as u32)), ..Example::default() })

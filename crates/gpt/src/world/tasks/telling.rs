@@ -176,11 +176,10 @@ pub(super) fn draw_wordings(world: &World, draw: &mut Draw, n: usize) -> Vec<usi
 
 /// Where `word` stands in `text`, as bytes.
 pub(super) fn mentions(text: &str, word: &str) -> Vec<core::ops::Range<usize>> {
-    let letter = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphabetic);
-    let bytes = text.as_bytes();
+    let letter = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_alphabetic);
     text.match_indices(word)
         .map(|(at, _)| at..at + word.len())
-        .filter(|r| !(r.start > 0 && letter(bytes.get(r.start - 1))) && !letter(bytes.get(r.end)))
+        .filter(|r| !letter(r.start.checked_sub(1)) && !letter(Some(r.end)))
         .collect()
 }
 

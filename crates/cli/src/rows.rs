@@ -6,6 +6,8 @@ use crate::progress::note;
 use longhand_gpt::finetune::data::{self, Columns, Format, Labelled, Spec};
 use longhand_gpt::finetune::examples::{Examples, TaskKind};
 use longhand_gpt::finetune::spec::TaskSpec;
+use longhand_gpt::world::World;
+use longhand_gpt::world::tasks::{Part, WorldTask};
 use std::path::Path;
 
 /// The layout that was named, else that of the file's name; JSONL for standard input.
@@ -28,11 +30,35 @@ pub fn format(args: &RowArgs, path: &Path) -> Result<Format, Failure> {
     }
 }
 
+/// The seed of the embedded tasks: their rows are the same for every net.
+pub const WORLD_SEED: u64 = 1;
+/// Test rows of an embedded task.
+pub const WORLD_TEST: u64 = 2000;
+
+/// The embedded task that was asked for.
+fn of_world(args: &RowArgs) -> Option<WorldTask> {
+    args.world.as_deref().and_then(WorldTask::from_name)
+}
+
+fn named(path: Option<&Path>) -> Result<&Path, Failure> {
+    path.ok_or_else(|| Failure::usage("name a file of rows, - for standard input, or --world TASK"))
+}
+
 /// Rows to train on: their classes are collected. Without a task they are asked what their layout usually is.
 ///
 /// # Errors
 /// What reading says.
-pub fn to_train(path: &Path, args: &RowArgs, task: Option<&str>, scores: bool) -> Result<Examples, Failure> {
+pub fn to_train(
+    path: Option<&Path>,
+    args: &RowArgs,
+    task: Option<&str>,
+    scores: bool,
+    world_rows: u64,
+) -> Result<Examples, Failure> {
+    if let Some(world) = of_world(args) {
+        return Ok(world.examples(&World::full(), WORLD_SEED, Part::Train, world_rows));
+    }
+    let path = named(path)?;
     let format = format(args, path)?;
     let kind = task.and_then(TaskKind::from_name).unwrap_or(format.kind());
     read(path, args, Spec { scores, ..Spec::new(kind, format) })
@@ -58,7 +84,18 @@ pub fn beside(
 ///
 /// # Errors
 /// What reading says: a layout of another task, a class that the net does not know.
-pub fn for_net(path: &Path, args: &RowArgs, spec: &TaskSpec, labelled: Labelled) -> Result<Examples, Failure> {
+pub fn for_net(path: Option<&Path>, args: &RowArgs, spec: &TaskSpec, labelled: Labelled) -> Result<Examples, Failure> {
+    if let Some(world) = of_world(args) {
+        let examples = world.examples(&World::full(), WORLD_SEED, Part::Test, WORLD_TEST);
+        if examples.kind != spec.kind || (spec.has_classes() && examples.labels != spec.labels) {
+            let (name, kind) = (world.name(), spec.kind.name());
+            let own = spec.labels.join(", ");
+            let problem = format!("world = {name}: the net was tuned for another task, {kind} ({own})");
+            return Err(Failure::usage(problem));
+        }
+        return Ok(examples);
+    }
+    let path = named(path)?;
     let labels = spec.has_classes().then_some(&spec.labels[..]);
     let format = format(args, path)?;
     read(path, args, Spec { labels, labelled, scores: spec.scores.is_some(), ..Spec::new(spec.kind, format) })
@@ -84,6 +121,8 @@ pub fn over(given: &RowArgs, usual: &RowArgs) -> RowArgs {
         given.text.is_some() || given.text_b.is_some() || given.label.is_some() || !given.choices.is_empty();
     let columns = if columns_given || given.format.is_some() { given } else { usual };
     RowArgs {
+        // The world's rows only where a file is not named.
+        world: given.world.clone(),
         format: given.format.clone(),
         text: columns.text.clone(),
         text_b: columns.text_b.clone(),

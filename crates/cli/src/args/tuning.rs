@@ -6,6 +6,9 @@ use std::path::PathBuf;
 /// Where rows come from, and what their columns are called.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct RowArgs {
+    /// Rows of the embedded world in place of a file's: sentiment, entailment, paraphrase, ending, tagging or span.
+    #[arg(long, value_name = "TASK", value_parser = ["sentiment", "entailment", "paraphrase", "ending", "tagging", "span"], help_heading = "Rows")]
+    pub world: Option<String>,
     /// Layout of the file: tsv, csv, jsonl, or that of a known task: cola, sst2, mrpc, qqp, mnli, qnli, rte, wnli, stsb,
     /// sick, rocstories, squad [default: by the file's name].
     #[arg(long, value_name = "NAME", help_heading = "Rows")]
@@ -31,7 +34,7 @@ pub struct RowArgs {
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub struct FinetuneArgs {
     /// Labelled rows, or `-` for standard input.
-    #[arg(value_name = "ROWS")]
+    #[arg(value_name = "ROWS", conflicts_with = "world")]
     pub rows: Option<PathBuf>,
     /// classification, entailment, similarity, choice, tagging, span or sequence [default: the layout's].
     #[arg(long, value_name = "KIND", value_parser = ["classification", "entailment", "similarity", "choice", "tagging", "span", "sequence"])]
@@ -52,7 +55,7 @@ pub struct FinetuneArgs {
     /// The share that is held out where there is no --dev [default: 0.1].
     #[arg(long, value_name = "X", conflicts_with = "dev", help_heading = "Rows")]
     pub hold_out: Option<f64>,
-    /// Train on so many rows, drawn by the seed.
+    /// Train on so many rows, drawn by the seed [default: all of a file's, 5,000 of the world's].
     #[arg(long, value_name = "N", help_heading = "Rows")]
     pub max_rows: Option<usize>,
 
@@ -149,6 +152,7 @@ impl FinetuneArgs {
         flag("ROWS", path(&self.rows));
         flag("--task", self.task.clone());
         flag("--model", path(&self.model));
+        flag("--world", self.data.world.clone());
         flag("--format", self.data.format.clone());
         flag("--text", self.data.text.clone());
         flag("--text-b", self.data.text_b.clone());
@@ -202,8 +206,8 @@ impl FinetuneArgs {
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
     /// Labelled rows, or `-` for standard input.
-    #[arg(value_name = "ROWS")]
-    pub rows: PathBuf,
+    #[arg(value_name = "ROWS", conflicts_with = "world")]
+    pub rows: Option<PathBuf>,
     /// The fine-tuned net: a run or a checkpoint [default: the newest run in runs/].
     #[arg(short = 'm', long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,

@@ -9,7 +9,7 @@ use crate::rows;
 use crate::tables;
 use longhand_gpt::error::Error;
 use longhand_gpt::finetune::baseline::Baseline;
-use longhand_gpt::finetune::data::{Labelled, Prediction, write_predictions};
+use longhand_gpt::finetune::data::{Format, Labelled, Prediction, write_predictions};
 use longhand_gpt::finetune::encode::{Encoder, Item};
 use longhand_gpt::finetune::examples::{Example, Examples, TaskKind};
 use longhand_gpt::finetune::score::{Scored, score};
@@ -30,7 +30,7 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
     }
     let usual = if run_dir::is_run(&folder) { row_args(&folder)? } else { args.data.clone() };
     let row_args = rows::over(&args.data, &usual);
-    let examples = rows::for_net(&args.rows, &row_args, tuned.net.spec(), Labelled::Required)?;
+    let examples = rows::for_net(args.rows.as_deref(), &row_args, tuned.net.spec(), Labelled::Required)?;
     let workers = Workers::new(args.threads)?;
     let mut asked = Asked::new(tuned, &workers)?;
     let (said, items) = asked.predict(&workers, &examples)?;
@@ -38,7 +38,10 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
     let spec = asked.tuner.net().spec().clone();
     let scored = score(&spec, &examples.rows, &said);
     if let Some(path) = &args.predictions {
-        let format = rows::format(&row_args, &args.rows)?;
+        let format = match &args.rows {
+            Some(rows) => rows::format(&row_args, rows)?,
+            None => Format::Jsonl,
+        };
         let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
         let mut out = BufWriter::new(File::create(path).map_err(failed)?);
         write_predictions(&mut out, format, spec.kind, &examples.rows, &said, &spec.labels).map_err(failed)?;
@@ -69,7 +72,7 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
         print_line(&line.to_string());
         return Ok(0);
     }
-    print_line(&format!("{} of {}, loss {loss:.4}", spec.kind.name(), args.rows.display()));
+    print_line(&format!("{} of {}, loss {loss:.4}", spec.kind.name(), examples.path.display()));
     tables::show(&spec.labels, &scored);
     if !beside.is_empty() {
         print_line("");

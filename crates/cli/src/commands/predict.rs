@@ -38,7 +38,7 @@ pub fn run(args: &PredictArgs) -> Result<u8, Failure> {
             let mut row_args = rows::over(&given, &usual);
             // What is right is not looked for.
             row_args.label = None;
-            let examples = rows::for_net(&path, &row_args, &spec, Labelled::Ignored)?;
+            let examples = rows::for_net(Some(&path), &row_args, &spec, Labelled::Ignored)?;
             (examples, Some(rows::format(&row_args, &path)?))
         }
     };

@@ -38,8 +38,6 @@ pub struct Run {
     pub tuner: Tuner,
     pub rows: Rows,
     pub early: Option<EarlyStop>,
-    /// Whether it goes on with an earlier one.
-    pub resumed: bool,
 }
 
 /// Rows to train on and rows to look at.
@@ -63,9 +61,6 @@ pub fn run(args: &FinetuneArgs) -> Result<u8, Failure> {
 
 /// A new run in a folder of its own.
 fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
-    let Some(path) = &args.rows else {
-        return Err(Failure::usage("name a file of labelled rows, or - for standard input"));
-    };
     let base_path = match &args.model {
         Some(path) => path.clone(),
         None => {
@@ -75,7 +70,7 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
         }
     };
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
-    let (examples, held_out) = read(args, path)?;
+    let (examples, held_out) = read(args)?;
     let args = plan::resolved(args, &base, &base_path, &examples)?;
     let planned = Planned::new(&args, &base, &examples)?;
     let (dir, created) = match &args.out_dir {
@@ -84,7 +79,7 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
             let existing = if args.overwrite { Existing::Overwrite } else { Existing::Refuse };
             (RunDir::named(path, existing)?, !existed)
         }
-        None => (RunDir::fresh(run_dir::RUNS, &name_of(path))?, true),
+        None => (RunDir::fresh(run_dir::RUNS, &name_of(&args))?, true),
     };
     let folder = dir.path().to_path_buf();
     let filled = fill(args, planned, &base, &base_path, examples, held_out, dir, workers);
@@ -148,7 +143,7 @@ fn fill(
     dir.write("run.json", text.as_bytes())?;
     let tokenizer_files = snapshot::tokenizer_files(dir.path())?;
     let early = args.early_stop.map(|patience| EarlyStop { patience, best: None });
-    Ok(Run { dir, args, origin, tokenizer_files, tuner, rows, early, resumed: false })
+    Ok(Run { dir, args, origin, tokenizer_files, tuner, rows, early })
 }
 
 /// The run in a folder, as it was at its last checkpoint.
@@ -165,11 +160,10 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
             return Err(Failure::usage(format!("{name} {value}, and it is {own}: {kept}")));
         }
     }
-    let rows_path = stored.rows.clone().unwrap_or_default();
-    let (examples, held_out) = read(&stored, &rows_path)?;
+    let (examples, held_out) = read(&stored)?;
     if hash_of(&examples) != rows_hash {
         let changed = "has changed since the run began: a resume needs the rows that it began with";
-        return Err(Failure::new(format!("{}: {changed}", rows_path.display())));
+        return Err(Failure::new(format!("{}: {changed}", examples.path.display())));
     }
     let base_path = stored.model.clone().unwrap_or_default();
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
@@ -196,7 +190,7 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     print_line(&format!("going on with {} after update {}", dir.path().display(), tuner.learner().steps_done()));
     let tokenizer_files = snapshot::tokenizer_files(dir.path())?;
     let stored = FinetuneArgs { out_dir: args.out_dir.clone(), ..stored };
-    Ok(Run { dir, args: stored, origin, tokenizer_files, tuner, rows, early, resumed: true })
+    Ok(Run { dir, args: stored, origin, tokenizer_files, tuner, rows, early })
 }
 
 /// The settings of a run of fine-tuning, and the hash of the rows it trains on.
@@ -225,10 +219,9 @@ pub fn settings_of(run: &Path) -> Result<(FinetuneArgs, u64), Failure> {
 /// What reading says; rows that have changed.
 pub fn training_rows(run: &Path) -> Result<Examples, Failure> {
     let (args, hash) = settings_of(run)?;
-    let path = args.rows.clone().unwrap_or_default();
-    let (examples, _) = read(&args, &path)?;
+    let (examples, _) = read(&args)?;
     if hash_of(&examples) != hash {
-        return Err(Failure::new(format!("{}: has changed since the net was tuned on it", path.display())));
+        return Err(Failure::new(format!("{}: has changed since the net was tuned on it", examples.path.display())));
     }
     Ok(examples)
 }
@@ -242,8 +235,9 @@ pub fn row_args(run: &Path) -> Result<RowArgs, Failure> {
 }
 
 /// Rows to train on, and those that are held out.
-fn read(args: &FinetuneArgs, path: &Path) -> Result<(Examples, Vec<Example>), Failure> {
-    let all = rows::to_train(path, &args.data, args.task.as_deref(), args.scores)?;
+fn read(args: &FinetuneArgs) -> Result<(Examples, Vec<Example>), Failure> {
+    let world_rows = args.max_rows.map_or(plan::WORLD_ROWS, |n| n as u64);
+    let all = rows::to_train(args.rows.as_deref(), &args.data, args.task.as_deref(), args.scores, world_rows)?;
     let seed = args.seed.unwrap_or(plan::SEED);
     let (train, held_out) = match &args.dev {
         Some(dev) => {
@@ -297,9 +291,10 @@ fn hash_of(examples: &Examples) -> u64 {
 }
 
 /// The name of a run without a folder of its own: the rows'.
-fn name_of(rows: &Path) -> String {
-    match rows.file_stem() {
-        Some(stem) if stem != "-" => format!("{}-tuned", stem.to_string_lossy()),
+fn name_of(args: &FinetuneArgs) -> String {
+    match (&args.data.world, args.rows.as_ref().and_then(|p| p.file_stem())) {
+        (Some(task), _) => format!("{task}-tuned"),
+        (_, Some(stem)) if stem != "-" => format!("{}-tuned", stem.to_string_lossy()),
         _ => "tuned".into(),
     }
 }

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub const SEED: u64 = 1337;
 /// The share of rows that is held out.
 pub const HOLD_OUT: f64 = 0.1;
+/// Rows of an embedded task.
+pub const WORLD_ROWS: u64 = 5000;
 /// Channels of an adapter.
 const ADAPTER: usize = 16;
 /// The paper's rate, for a model that does not say with which it was pre-trained.

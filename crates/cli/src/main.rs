@@ -11,6 +11,8 @@ mod plot;
 mod pool;
 mod progress;
 mod rows;
+#[cfg_attr(not(test), expect(dead_code, reason = "the demonstration that fills it is built beside it"))]
+mod report;
 mod signals;
 mod tables;
 

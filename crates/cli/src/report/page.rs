@@ -1,7 +1,7 @@
 //! The page: its sections in order, each with what is known so far.
 
-use super::text::{count, escaped, fixed, large, listed, mean, score, seconds};
-use super::{Attention, ConfusionMatrix, Head, LossLine, Pretraining, Report, Sample, Scale, Task};
+use super::text::{count, escaped, fixed, large, listed, mean, seconds};
+use super::{Attention, ConfusionMatrix, Efficiency, Head, LossLine, Pretraining, Report, Sample, Scale, Task};
 use super::{figures, tables};
 use std::fmt::Write;
 
@@ -49,8 +49,8 @@ pub fn page(report: &Report) -> String {
 fn head(html: &mut String, head: &Head) {
     html.push_str(concat!(
         "<header>\n<h1>Longhand: one pre-trained net, many tasks</h1>\n",
-        "<p>A GPT was pre-trained on this CPU on stories without labels, then fine-tuned on each task below with few ",
-        "labels. Beside each score stands that of the same net trained on the same labels from random weights.</p>\n"
+        "<p>A GPT is pre-trained on this CPU on stories without labels, then fine-tuned on each task below. ",
+        "Beside its score stands that of the same net trained on the same labels from random weights.</p>\n"
     ));
     if !head.finished {
         html.push_str("<p class=\"running\">Still running: this file is written again after each finished part.</p>\n");
@@ -110,6 +110,9 @@ fn pretraining(data: &Pretraining) -> String {
         "Loss on the stories against training steps. The floor is the entropy of the simulation that wrote them: on \
          average no model is below it.",
     );
+    if figures::pretraining_top(data).is_some() {
+        sees.push_str(" The first steps, above the frame, are cut off.");
+    }
     if let Some(closed) = closed {
         let _ = write!(sees, " The model went {closed} of the way from the 5-gram model to the floor.");
     }
@@ -140,7 +143,7 @@ fn tasks(tasks: &[Task]) -> Option<String> {
     let _ = writeln!(
         html,
         "<p class=\"note\">All of a row is measured on the same test rows and learnt from the same labels. Under a \
-         score: the epochs until the net stopped, the best of its rates, and the seconds spent.{spread}</p>"
+         score: the epochs until the net stopped, the best of its rates, and the time, the search for the rate included.{spread}</p>"
     );
     let scored: Vec<&Task> = tasks.iter().filter(scored).collect();
     if !scored.is_empty() {
@@ -189,61 +192,61 @@ fn verdict(tasks: &[Task]) -> Option<String> {
 
 fn finetuning(tasks: &[Task]) -> Option<String> {
     let curves = |t: &&Task| t.pretrained.iter().chain(&t.scratch).any(|o| o.train.len() + o.held_out.len() > 0);
-    let drawn: Vec<String> = tasks.iter().filter(curves).map(figures::finetuning).collect();
-    (!drawn.is_empty()).then(|| {
+    let with_curves: Vec<&Task> = tasks.iter().filter(curves).collect();
+    (!with_curves.is_empty()).then(|| {
+        let keys = figures::key_list(&figures::finetuning_keys(&with_curves));
+        let drawn = with_curves.into_iter().map(figures::finetuning);
         figure(
-            &format!("<div class=\"many\">\n{}</div>\n", divided(&drawn)),
-            "Loss of each task against epochs, one line a seed. Scratch may train longer than the pre-trained net; \
-             each stops when its held-out loss no longer falls.",
+            &format!("{keys}<div class=\"many\">\n{}</div>\n", divided(drawn)),
+            "Loss of each task against epochs, one line a seed. A line ends where its net stopped.",
             "held-out loss that rises from the first epoch (labels learnt by heart at once), or training loss that \
              stays at chance (nothing learnt).",
         )
     })
 }
 
-fn divided(drawn: &[String]) -> String {
-    drawn.iter().map(|svg| format!("<div>{svg}</div>\n")).collect()
+fn divided(drawn: impl Iterator<Item = String>) -> String {
+    drawn.map(|svg| format!("<div>{svg}</div>\n")).collect()
 }
 
 fn labels(report: &Report) -> Option<String> {
-    let with_points = || report.efficiency.iter().filter(|e| !e.points.is_empty());
-    let drawn: Vec<String> = with_points().map(figures::efficiency).collect();
-    if drawn.is_empty() {
+    let tasks: Vec<&Efficiency> = report.efficiency.iter().filter(|e| !e.points.is_empty()).collect();
+    if tasks.is_empty() {
         return None;
     }
     let mut sees = String::from("Score on the test rows against the number of labels");
-    let several = with_points().flat_map(|e| &e.points).any(|p| p.pretrained.len() > 1 || p.scratch.len() > 1);
-    sees.push_str(if several { ": means over seeds, the band from the lowest seed to the highest." } else { "." });
-    for data in with_points() {
-        // What scratch needs its most labels for.
-        let most = data.points.iter().filter(|p| !p.scratch.is_empty()).max_by_key(|p| p.labels);
-        let Some((most, level)) = most.and_then(|p| Some((p.labels, mean(&p.scratch)?))) else { continue };
-        let reached = |p: &&super::LabelPoint| mean(&p.pretrained).is_some_and(|s| s >= level);
-        if let Some(fewest) = data.points.iter().filter(reached).map(|p| p.labels).min()
-            && fewest < most
-        {
-            let _ = write!(
-                sees,
-                " On {}, {} labels after pre-training give at least what {} give from scratch ({}).",
-                escaped(&data.task),
-                count(fewest as u64),
-                count(most as u64),
-                score(level, data.scale)
-            );
-        }
+    let several = tasks.iter().flat_map(|e| &e.points).any(|p| p.pretrained.len() > 1 || p.scratch.len() > 1);
+    sees.push_str(if several { ": means over seeds, a band from the lowest seed to the highest." } else { "." });
+    // How few labels do, after pre-training, what scratch needs its most for.
+    let saved: Vec<String> = tasks.iter().filter_map(|data| fewer(data)).collect();
+    if !saved.is_empty() {
+        let saved = listed(&saved);
+        let _ = write!(sees, " The pre-trained net is at least as good as scratch with its most labels on {saved}.");
     }
+    let keys = figures::key_list(&figures::efficiency_keys(&tasks));
+    let drawn = divided(tasks.into_iter().map(figures::efficiency));
     Some(figure(
-        &format!("<div class=\"many\">\n{}</div>\n", divided(&drawn)),
+        &format!("{keys}<div class=\"many\">\n{drawn}</div>\n"),
         &sees,
         "both curves on one another (pre-training saves no labels), or a curve that falls with more labels.",
     ))
+}
+
+/// "entailment with 200 instead of 5,000", if the pre-trained net gets there with fewer.
+fn fewer(data: &Efficiency) -> Option<String> {
+    let most = data.points.iter().filter(|p| !p.scratch.is_empty()).max_by_key(|p| p.labels)?;
+    let level = mean(&most.scratch)?;
+    let reached = data.points.iter().filter(|p| mean(&p.pretrained).is_some_and(|s| s >= level));
+    let fewest = reached.map(|p| p.labels).min().filter(|fewest| *fewest < most.labels)?;
+    let [fewest, most] = [fewest, most.labels].map(|n| count(n as u64));
+    Some(format!("{} with {fewest} instead of {most}", escaped(&data.task)))
 }
 
 fn confusion(data: &ConfusionMatrix) -> String {
     let total: u64 = data.counts.iter().flatten().sum();
     let right: u64 = data.counts.iter().enumerate().filter_map(|(i, row)| row.get(i)).sum();
     let mut sees = format!(
-        "{} by {}: each row is a right class, each column a predicted one; counts, and their share of the row.",
+        "Predictions for {} by {}: each row is a right class, each column a predicted one; counts, and their share of the row.",
         escaped(&data.task),
         escaped(&data.net)
     );
@@ -286,8 +289,8 @@ fn line(data: &LossLine) -> String {
             sees.push('.');
         }
     }
-    if let Some(top) = figures::top(data) {
-        let _ = write!(sees, " What is above {} is cut off.", fixed(top, 2));
+    if figures::top(data).is_some() {
+        sees.push_str(" What is above the frame is cut off.");
     }
     figure(
         &figures::line(data),

@@ -122,7 +122,13 @@ pub fn glance(data: &Attention, head: usize) -> String {
 pub fn shaded(data: &Attention, head: usize) -> String {
     let mut html = String::new();
     for (i, token) in data.tokens.iter().enumerate() {
-        let words = escaped(&token.replace('\n', "⏎ "));
+        // Spaces around a word stay outside its shade.
+        let words = token.trim();
+        let (before, after) = token.split_at(token.len() - token.trim_start().len());
+        let after = &after[words.len()..];
+        let ends = |spaces: &str| spaces.replace('\n', "⏎ ");
+        html.push_str(&ends(before));
+        let words = escaped(words);
         let w = if i > data.query { None } else { weight(data, head, data.query, i) };
         match w {
             _ if i == data.query => {
@@ -139,6 +145,7 @@ pub fn shaded(data: &Attention, head: usize) -> String {
                 let _ = write!(html, r#"<i>{words}</i>"#);
             }
         }
+        html.push_str(&ends(after));
     }
     html
 }

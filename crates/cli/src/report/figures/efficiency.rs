@@ -1,9 +1,22 @@
 //! Score against labels: one small chart a task.
 
 use super::axis::Axis;
-use super::chart::{Chart, Frame, Ink, Key, PRETRAINED, QUIET, SCRATCH};
+use super::chart::{Chart, Frame};
+use super::ink::{Ink, Key, PRETRAINED, QUIET, SCRATCH};
 use crate::report::text::{count, mean, score};
 use crate::report::{Efficiency, LabelPoint, Scale};
+
+/// A net's scores at a point.
+type Scores = fn(&LabelPoint) -> &[f64];
+
+/// The legend that all tasks share.
+pub fn efficiency_keys(tasks: &[&Efficiency]) -> Vec<Key> {
+    let mut keys = vec![Key::marked(PRETRAINED, "pre-trained"), Key::marked(SCRATCH, "scratch")];
+    if tasks.iter().any(|t| t.majority.is_some()) {
+        keys.push(Key::line(QUIET.dashed("2 3"), "majority class"));
+    }
+    keys
+}
 
 /// The picture of one task.
 pub fn efficiency(data: &Efficiency) -> String {
@@ -13,18 +26,14 @@ pub fn efficiency(data: &Efficiency) -> String {
     };
     let mut points: Vec<&LabelPoint> = data.points.iter().filter(|p| p.labels > 0).collect();
     points.sort_by_key(|p| p.labels);
-    let nets: [(&str, fn(&LabelPoint) -> &[f64], Ink); 2] =
+    let nets: [(&str, Scores, Ink); 2] =
         [("scratch", |p| &p.scratch, SCRATCH), ("pre-trained", |p| &p.pretrained, PRETRAINED)];
-    let mut keys = vec![Key::marked(PRETRAINED, "pre-trained"), Key::marked(SCRATCH, "scratch")];
-    if data.majority.is_some() {
-        keys.push(Key::line(QUIET.dashed("2 3"), "majority"));
-    }
     let scores = points.iter().flat_map(|p| p.pretrained.iter().chain(&p.scratch)).chain(&data.majority);
     let mut chart = Chart::new(Frame {
-        size: (320.0, 250.0),
+        size: (320.0, 230.0),
         title: &data.task,
         label: &format!("{} of {} against labels", data.metric, data.task),
-        keys: &keys,
+        keys: &[],
         x: Axis::log(points.iter().map(|p| p.labels), "labels, logarithmic"),
         y: Axis::whole(scores.map(|s| unit * s), &words),
     });

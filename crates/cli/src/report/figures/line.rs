@@ -1,7 +1,8 @@
 //! The loss along the line from the start to the trained weights.
 
 use super::axis::{Axis, drawable};
-use super::chart::{Chart, Frame, Key, PRETRAINED, SCRATCH};
+use super::chart::{Chart, Frame};
+use super::ink::{Key, PRETRAINED, SCRATCH};
 use crate::report::LossLine;
 
 /// The highest loss the picture shows: half above what lies between the two ends, so that a net that bursts beyond

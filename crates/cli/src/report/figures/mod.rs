@@ -5,13 +5,15 @@ mod axis;
 mod chart;
 mod efficiency;
 mod finetuning;
+mod ink;
 mod line;
 mod pretraining;
 mod scores;
 
 pub use attention::{glance, heads, shaded, wide};
-pub use efficiency::efficiency;
-pub use finetuning::finetuning;
+pub use efficiency::{efficiency, efficiency_keys};
+pub use finetuning::{finetuning, finetuning_keys};
+pub use ink::key_list;
 pub use line::{line, top};
-pub use pretraining::pretraining;
+pub use pretraining::{pretraining, pretraining_top};
 pub use scores::scores;

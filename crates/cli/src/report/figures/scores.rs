@@ -1,9 +1,10 @@
 //! Every task's scores on one line each.
 
 use super::axis::Axis;
-use super::chart::{BASELINE, FLOOR, Ink, Key, PRETRAINED, QUIET, SCRATCH, legend, open, width_of};
+use super::chart::open;
+use super::ink::{BASELINE, FLOOR, Ink, Key, PRETRAINED, QUIET, SCRATCH, legend, width_of};
 use crate::report::text::{escaped, mean, score};
-use crate::report::{Outcome, Task};
+use crate::report::{Outcome, Scale, Task};
 use std::fmt::Write;
 
 const WIDTH: f64 = 480.0;
@@ -23,7 +24,9 @@ pub fn scores(tasks: &[&Task]) -> String {
     };
     let all: Vec<_> = tasks.iter().map(|t| of(t)).collect();
     let values = all.iter().flatten().filter_map(|s| s.1).map(|s| 100.0 * s);
-    let axis = Axis::whole(values.chain([100.0]), "score, % (a coefficient × 100)");
+    let mixed = tasks.iter().any(|t| t.scale == Scale::Coefficient);
+    let words = if mixed { "score, % (a coefficient × 100)" } else { "score, %" };
+    let axis = Axis::whole(values.chain([100.0]), words);
     let keys: Vec<Key> = of(&Task::default()).into_iter().rev().map(|(name, _, ink)| Key::mark(ink, name)).collect();
 
     let mut drawn = String::new();

@@ -96,9 +96,9 @@ fn pretraining(data: &Pretraining) -> String {
         }
     }
     entry(&mut html, "time", &seconds(data.seconds));
-    for (name, value) in [("5-gram, nats a token", data.ngram), ("loss", data.loss), ("floor", data.floor)] {
+    for (name, value) in [("5-gram", data.ngram), ("model", data.loss), ("floor", data.floor)] {
         if let Some(value) = value {
-            entry(&mut html, name, &fixed(value, 3));
+            entry(&mut html, &format!("{name}, nats a token"), &fixed(value, 3));
         }
     }
     let closed = data.gap_closed().map(|c| format!("{}%", fixed(100.0 * c, 1)));
@@ -268,7 +268,7 @@ fn confusion(data: &ConfusionMatrix) -> String {
             escaped(seems)
         );
     }
-    figure(&tables::confusion(data), &sees, "a dark column (one class is the answer to everything).")
+    figure(&tables::confusion(data), &sees, "a column of strong colour (one class is the answer to everything).")
 }
 
 fn line(data: &LossLine) -> String {
@@ -310,7 +310,7 @@ fn attention(data: &Attention) -> String {
         &drawn,
         &format!(
             "Layer {} of {}: one map a head, each row a token that looks and each column an earlier token that is \
-             looked at; the darker, the more weight.",
+             looked at; the stronger the colour, the more weight.",
             data.layer, data.layers
         ),
         "heads that are all alike, or all weight in the first column (heads that do nothing).",
@@ -330,7 +330,7 @@ fn attention(data: &Attention) -> String {
                 head + 1,
                 fixed(100.0 * share, 0)
             ),
-            "dark cells at tokens that have nothing to do with the one that looks.",
+            "strong cells at tokens that have nothing to do with the one that looks.",
         ));
     }
     if let Some(token) = data.tokens.get(data.query) {
@@ -344,7 +344,7 @@ fn attention(data: &Attention) -> String {
         html.push_str(&figure(
             &drawn,
             &format!(
-                "What each head looks at from the framed token “{}”{next}: the darker a token, the more weight; pale \
+                "What each head looks at from the framed token “{}”{next}: the stronger its colour, the more weight a token has; pale \
                  text comes later and cannot be seen.",
                 escaped(token.trim())
             ),

@@ -10,9 +10,9 @@ mod metrics;
 mod plot;
 mod pool;
 mod progress;
-mod rows;
 #[cfg_attr(not(test), expect(dead_code, reason = "the demonstration that fills it is built beside it"))]
 mod report;
+mod rows;
 mod signals;
 mod tables;
 

@@ -105,8 +105,7 @@ impl TuneOptions {
     /// The released code's Adam, p −= r·√(1−β₂ᵗ)/(1−β₁ᵗ)·(m/(√v + ε) + decay·p), in the kernel's terms: there ε is
     /// added to √v/√(1−β₂ᵗ), and the decay is not scaled.
     fn at(&self, t: u64, n: u64, norm: f64) -> AdamW {
-        let k = (t + 1).min(i32::MAX as u64) as i32;
-        let power = |beta: f32| 1.0 - libm::pow(f64::from(beta), f64::from(k));
+        let power = |beta: f32| 1.0 - libm::pow(f64::from(beta), (t + 1) as f64);
         let root = power(self.beta2).sqrt();
         AdamW {
             lr: self.rate(t, n),
@@ -382,8 +381,8 @@ mod tests {
         let o = TuneOptions::released(0.1);
         let (t, n, m, v, p) = (4u64, 10, 0.3f64, 0.02f64, 0.7f64);
         let a = o.at(t, n, 0.5);
-        let k = (t + 1) as i32;
-        let (one, two) = (1.0 - 0.9f64.powi(k), 1.0 - f64::from(0.999f32).powi(k));
+        let k = (t + 1) as f64;
+        let (one, two) = (1.0 - libm::pow(f64::from(0.9f32), k), 1.0 - libm::pow(f64::from(0.999f32), k));
         let rate = f64::from(a.lr);
         let released = rate * two.sqrt() / one * (m / (v.sqrt() + 1e-8) + 0.01 * p);
         let ours = rate * (m / one / (v.sqrt() / two.sqrt() + f64::from(a.eps)) + f64::from(a.weight_decay) * p);

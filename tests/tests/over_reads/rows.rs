@@ -1,7 +1,7 @@
 //! Every op of the list of cases, and what of the row kernels no case runs.
 
 use super::{floats, on_every_isa};
-use longhand_tensor::kernels::{self, GeluKind, LinearCrossEntropyGrads};
+use longhand_tensor::kernels::{self, GeluKind, LinearCrossEntropyGrads, Pool};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 use longhand_tensor::{Accumulate, Ctx, cases};
 
@@ -79,6 +79,12 @@ pub fn adding(side: &str) {
             let ids: Vec<u32> = (0..rows as u32).collect();
             let (mut dwte, mut dwpe) = (floats(rows * n), floats(rows * n));
             kernels::embedding_backward(ctx, &mut dwte, &mut dwpe, &dout, &ids, &ids, n, ADD, ADD).unwrap();
+
+            // One run of all rows.
+            let lens = if n == 0 { 0 } else { rows };
+            for pool in [Pool::Mean, Pool::Max] {
+                kernels::pool_backward(ctx, &mut dx, &floats(n), &x, &[lens], n, pool, ADD).unwrap();
+            }
 
             // Logits of n tokens, the last of them the target; and a table of n + 1 tokens of n channels.
             let targets = vec![(n as u32).saturating_sub(1); rows];

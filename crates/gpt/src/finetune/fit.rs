@@ -101,25 +101,28 @@ pub fn fit(
             break;
         }
         let report = tuner.step(items)?;
-        if watch(tuner, Event::Step(&report))?.is_break() {
-            return Ok(Ended::Watcher);
-        }
+        let stopped = watch(tuner, Event::Step(&report))?.is_break();
         let done = tuner.learner().steps_done();
         if !done.is_multiple_of(per_epoch) {
+            if stopped {
+                return Ok(Ended::Watcher);
+            }
             continue;
         }
+        // Also where the watcher stops the run just here: a run that goes on does not look back at this epoch.
         let epoch = done / per_epoch;
         let report = held_out.map(|rows| look(tuner, epoch, rows)).transpose()?;
         let mut best = false;
         if let (Some(early), Some(report)) = (early.as_deref_mut(), &report) {
-            // A NaN is never better.
-            best = early.best.as_ref().is_none_or(|b| report.loss < b.report.loss);
+            // Of no known answer there is no loss: such an epoch is never the best.
+            let lowest = early.best.as_ref().map_or(f64::INFINITY, |b| b.report.loss);
+            best = report.loss < lowest;
             if best {
                 let weights = tuner.learner().params().flat().to_vec();
                 early.best = Some(Best { report: report.clone(), weights });
             }
         }
-        if watch(tuner, Event::Epoch { epoch, report: report.as_ref(), best })?.is_break() {
+        if watch(tuner, Event::Epoch { epoch, report: report.as_ref(), best })?.is_break() || stopped {
             return Ok(Ended::Watcher);
         }
     }

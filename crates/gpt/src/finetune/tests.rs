@@ -3,6 +3,7 @@
 use super::batch::TaskBatch;
 use super::encode::{Encoder, Item};
 use super::examples::{Example, Label, TaskKind};
+use super::fit::{EarlyStop, Ended, Event, HeldOut, fit};
 use super::net::TaskNet;
 use super::spec::{Pooling, ScoreHead, Scores, TaskSpec, Trains};
 use super::tuner::{TuneOptions, Tuner};
@@ -13,6 +14,7 @@ use longhand_tensor::Ctx;
 use longhand_tensor::exec::{Infer, InferMemory, PackedParams, Weights};
 use longhand_tensor::params::Params;
 use longhand_tensor::random::{Philox, Site, SiteKind};
+use std::ops::ControlFlow;
 
 fn config(arch: Arch) -> Config {
     let mut config = Config::new(arch, 257, 40);
@@ -222,6 +224,62 @@ fn every_net_learns() {
         let right = right.count();
         assert!(right >= enough, "{spec:?}: {right} of {}", rows.len());
     }
+}
+
+/// Stopped behind any update, the last one of an epoch too, and gone on with, a run sees the same epochs and ends with
+/// the same weights.
+#[test]
+fn a_stop_at_any_update_changes_nothing() {
+    let spec = spec(TaskKind::Classification, None, Pooling::Extract, Trains::All);
+    let net = TaskNet::new(&config(Arch::Gpt1), spec).unwrap();
+    let rows: Vec<Example> = rows(TaskKind::Classification).into_iter().filter(|r| r.label.is_some()).collect();
+    let (params, items) = (weights(&net), items(&net, &rows));
+    let held_out = HeldOut { rows: &rows[..2], items: &items[..2] };
+    let run = |stop: u64| {
+        let options = TuneOptions { epochs: 4, batch_size: 2, ..TuneOptions::released(1e-2) };
+        let params = {
+            let mut p = net.init(3).unwrap();
+            p.flat_mut().copy_from_slice(params.flat());
+            p
+        };
+        let mut tuner = Tuner::new(Ctx::default(), net.clone(), params, options, 1).unwrap();
+        let (mut early, mut looks) = (EarlyStop { patience: 4, best: None }, Vec::new());
+        for stop in [stop, u64::MAX] {
+            fit(&mut tuner, &items, Some(held_out), Some(&mut early), |_, event| {
+                match event {
+                    Event::Step(report) if report.step == stop => return Ok(ControlFlow::Break(())),
+                    Event::Epoch { epoch, report, best } => looks.push((epoch, report.unwrap().loss.to_bits(), best)),
+                    Event::Step(_) => (),
+                }
+                Ok(ControlFlow::Continue(()))
+            })
+            .unwrap();
+        }
+        (looks, early.best.unwrap().report.epoch, tuner.learner().params().flat().to_vec())
+    };
+    let whole = run(u64::MAX);
+    assert_eq!(whole.0.len(), 4);
+    for stop in 0..8 {
+        assert_eq!(run(stop), whole, "stopped behind update {stop}");
+    }
+}
+
+/// Held-out rows of which nothing is known have no loss: there is no best epoch, and the last one's weights stay.
+#[test]
+fn an_epoch_without_a_loss_is_never_the_best() {
+    let spec = spec(TaskKind::Classification, None, Pooling::Extract, Trains::All);
+    let net = TaskNet::new(&config(Arch::Gpt1), spec).unwrap();
+    let rows = rows(TaskKind::Classification);
+    let (params, items) = (weights(&net), items(&net, &rows));
+    let options = TuneOptions { epochs: 3, ..TuneOptions::released(1e-2) };
+    let mut tuner = Tuner::new(Ctx::default(), net, params, options, 1).unwrap();
+    let held_out = HeldOut { rows: &rows[4..], items: &items[4..] };
+    let mut early = EarlyStop { patience: 1, best: None };
+    let ended = fit(&mut tuner, &items[..4], Some(held_out), Some(&mut early), |_, event| {
+        assert!(matches!(event, Event::Step(_) | Event::Epoch { best: false, .. }));
+        Ok(ControlFlow::Continue(()))
+    });
+    assert_eq!((ended.unwrap(), early.best.is_none()), (Ended::Whole, true));
 }
 
 #[cfg(feature = "gradcheck")]

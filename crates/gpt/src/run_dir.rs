@@ -172,8 +172,16 @@ pub fn is_run(path: impl AsRef<Path>) -> bool {
 /// # Errors
 /// `Folder` when no run there has a checkpoint; `Io`.
 pub fn newest(root: impl AsRef<Path>) -> Result<PathBuf> {
+    newest_of(root, |_| true, "no run here has a checkpoint; train one first")
+}
+
+/// As `newest`, among the runs whose newest checkpoint suits; `problem` says that there is none.
+///
+/// # Errors
+/// `Folder` with `problem`; `Io`.
+pub fn newest_of(root: impl AsRef<Path>, suits: impl Fn(&Path) -> bool, problem: &str) -> Result<PathBuf> {
     let root = root.as_ref();
-    let none = || Error::Folder { path: root.into(), problem: "no run here has a checkpoint; train one first".into() };
+    let none = || Error::Folder { path: root.into(), problem: problem.into() };
     let entries = match fs::read_dir(root) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(none()),
         entries => entries.map_err(Error::io(root))?,
@@ -182,7 +190,8 @@ pub fn newest(root: impl AsRef<Path>) -> Result<PathBuf> {
     for entry in entries {
         let path = entry.map_err(Error::io(root))?.path();
         let checkpoints = path.join(CHECKPOINTS);
-        if !is_run(&path) || checkpoint::steps(&checkpoints).is_ok_and(|s| s.is_empty()) {
+        let suited = || checkpoint::newest(&checkpoints).is_ok_and(|c| c.is_some_and(|c| suits(&c)));
+        if !is_run(&path) || !suited() {
             continue;
         }
         // The folder changes when a checkpoint is renamed into it.

@@ -1,6 +1,7 @@
 //! `longhand evaluate`: a fine-tuned net on labelled rows, beside what needs no net.
 
 use super::finetune::{row_args, training_rows};
+use super::newest_run;
 use crate::args::{EvaluateArgs, access};
 use crate::failure::Failure;
 use crate::pool::Workers;
@@ -92,12 +93,10 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
 /// # Errors
 /// No run at all.
 pub fn model_folder(model: Option<&Path>) -> Result<PathBuf, Failure> {
-    if let Some(folder) = model {
-        return Ok(folder.to_path_buf());
+    match model {
+        Some(folder) => Ok(folder.to_path_buf()),
+        None => newest_run(true, "using"),
     }
-    let newest = run_dir::newest(run_dir::RUNS)?;
-    note(&format!("using {}, the newest run", newest.display()));
-    Ok(newest)
 }
 
 /// A net that is asked about rows.

@@ -1,13 +1,13 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
 use crate::args::{GenerateArgs, access};
+use crate::commands::newest_run;
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
 use crate::progress::note;
 use longhand_gpt::completion::{Finish, Options, complete};
 use longhand_gpt::error::Error;
-use longhand_gpt::run_dir;
 use longhand_gpt::sampling::Sampling;
 use longhand_gpt::snapshot::{self, Trained};
 use longhand_gpt::tokenizer::Special;
@@ -26,11 +26,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let prompts = prompts(args)?;
     let folder = match &args.model {
         Some(folder) => folder.clone(),
-        None => {
-            let newest = run_dir::newest(run_dir::RUNS)?;
-            note(&format!("using {}, the newest run", newest.display()));
-            newest
-        }
+        None => newest_run(false, "using")?,
     };
     let trained = snapshot::open(&folder, access(args.no_mmap))?;
     for skipped in &trained.skipped {

@@ -4,6 +4,7 @@ mod plan;
 mod running;
 
 use crate::args::{Cli, Command, FinetuneArgs, RowArgs, access, parse};
+use crate::commands::newest_run;
 use crate::commands::train::{quoted, resume_command_of};
 use crate::failure::Failure;
 use crate::machine;
@@ -63,11 +64,7 @@ pub fn run(args: &FinetuneArgs) -> Result<u8, Failure> {
 fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let base_path = match &args.model {
         Some(path) => path.clone(),
-        None => {
-            let newest = run_dir::newest(run_dir::RUNS)?;
-            note(&format!("using {}, the newest run", newest.display()));
-            newest
-        }
+        None => newest_run(false, "using")?,
     };
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
     let (examples, held_out) = read(args)?;

@@ -8,6 +8,7 @@ mod running;
 mod settings;
 
 use crate::args::{Command, TrainArgs, access};
+use crate::commands::newest_run;
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -131,11 +132,7 @@ fn fill(
 fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     let path = match &args.out_dir {
         Some(path) => path.clone(),
-        None => {
-            let newest = run_dir::newest(run_dir::RUNS)?;
-            note(&format!("resuming {}, the newest run", newest.display()));
-            newest
-        }
+        None => newest_run(false, "resuming")?,
     };
     let dir = RunDir::named(&path, Existing::Resume)?;
     let stored = read_settings(&dir)?;

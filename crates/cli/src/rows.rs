@@ -56,6 +56,10 @@ pub fn to_train(
     world_rows: u64,
 ) -> Result<Examples, Failure> {
     if let Some(world) = of_world(args) {
+        if world_rows > WorldTask::MOST {
+            let limit = format!("an embedded task has {} at most", WorldTask::MOST);
+            return Err(Failure::usage(format!("max_rows = {world_rows}: {limit}")));
+        }
         return Ok(world.examples(&World::full(), WORLD_SEED, Part::Train, world_rows));
     }
     let path = named(path)?;

@@ -253,3 +253,53 @@ fn rows_that_make_no_net() {
     let out = f.run("finetune long.tsv -m base --epochs 1 --hold-out 0").good();
     assert!(out.contains("the longest has 32 of 32 tokens, 1 were cut to fit"), "{out}");
 }
+
+/// Without a model named, a command takes the newest run that it can use.
+#[test]
+fn the_newest_run_is_one_of_its_kind() {
+    let f = folder("newest");
+    f.run(&f.tiny("--block-size 32 --max-iters 2")).good();
+    let line = f.run("predict x").refused(1);
+    assert_eq!(line, "runs: no run here is of a net tuned for a task: longhand finetune makes one");
+    f.run("finetune rows.tsv --epochs 1").good();
+    f.run("finetune rows.tsv --epochs 1").good();
+    f.run("generate -p The -n 2").good();
+    f.run("train --resume").good();
+    f.run("predict x").good();
+    f.run("evaluate test.tsv").good();
+}
+
+/// What was there before a command that is refused is there behind it, and what a run was told it is told again.
+#[cfg(unix)]
+#[test]
+fn nothing_is_lost_or_taken_for_another() {
+    let f = folder("kept");
+    f.run(&format!("{TUNE} --epochs 2 --out-dir net")).good();
+    let before = f.snapshot("net");
+    let again = |more: &str| f.run(&format!("{TUNE} --out-dir net --overwrite {more}")).refused(2);
+    assert!(again("--transfer-layers 9").starts_with("transfer_layers = 9: at most 1"));
+    assert_eq!(again("--early-stop 0"), "early_stop = 0: must be 1 or more");
+    assert_eq!(again("--early-stop 2 --hold-out 0"), "--early-stop: no rows are held out to look at");
+    assert_eq!(f.snapshot("net"), before);
+    let line = f.run("finetune rows.tsv -m base --out-dir base --overwrite").refused(2);
+    assert_eq!(line, "--overwrite: base holds the model that is to be tuned: choose another folder");
+    let line = f.run("finetune --world span -m base --max-rows 1048577").refused(2);
+    assert_eq!(line, "max_rows = 1048577: an embedded task has 1048576 at most");
+    // The same command again, with --resume: its paths are the run's.
+    f.run(&format!("{TUNE} --epochs 2 --out-dir net --resume")).good();
+    let line = f.run("finetune --resume --out-dir net --from-scratch").refused(2);
+    assert_eq!(line, "--from-scratch, and it is not given: a resume keeps the settings of its run");
+
+    // A column whose name begins as a flag's does.
+    f.write("dash.tsv", fs::read_to_string(f.path().join("rows.tsv")).unwrap().replace("text\t", "-t\t"));
+    f.run("finetune dash.tsv --text=-t -m base --epochs 1 --out-dir dash").good();
+    f.run("finetune --resume --out-dir dash").good();
+    assert_eq!(f.run("predict -m dash -f dash.tsv").good().lines().count(), 80);
+
+    // Dropout is no part of what a frozen body is; its weights are.
+    f.run(&format!("{TUNE} --epochs 1 --train adapters --dropout 0.3 --out-dir drop")).good();
+    f.run("predict -m drop -f test.tsv").good();
+    f.run(&f.tiny("--block-size 32 --max-iters 3 --seed 5 --out-dir base --overwrite")).good();
+    let line = f.run("finetune --resume --out-dir drop").refused(1);
+    assert!(line.contains("was tuned on a body of weights "), "{line}");
+}

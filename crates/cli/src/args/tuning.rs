@@ -190,6 +190,11 @@ impl FinetuneArgs {
         let mut words = vec!["finetune".to_string()];
         let settings = self.settings();
         for (name, value) in settings.iter().filter(|(name, _)| name != "ROWS") {
+            // A word that begins with - would be read as a flag of its own.
+            if value.starts_with('-') {
+                words.push(format!("{name}={value}"));
+                continue;
+            }
             words.push(name.clone());
             if !value.is_empty() {
                 words.push(value.clone());

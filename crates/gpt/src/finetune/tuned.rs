@@ -141,6 +141,17 @@ pub fn open(folder: impl AsRef<Path>, base: Option<&Path>, access: Access) -> Re
     Ok(Tuned { net, params, tokenizer, origin, path, step, skipped })
 }
 
+/// Puts a checkpoint's weights, moments and step into `tuner`, whose net began at `origin`.
+/// # Errors
+/// As `snapshot::restore`; `Checkpoint` where the frozen body is not the one that the net was tuned on.
+pub fn restore(tuner: &mut Tuner, loaded: &Loaded, origin: &Origin) -> Result<()> {
+    let (_, began) = read_task(&loaded.path)?;
+    if tuner.net().spec().trains.freezes_the_body() && began.base_weights != origin.base_weights {
+        return Err(other_base(&loaded.path, &began, &origin.base, origin.base_weights));
+    }
+    snapshot::restore(tuner.learner_mut(), loaded)
+}
+
 /// The best epoch of a run that stops early, from its folder; none where there is none yet.
 /// # Errors
 /// As `checkpoint::load_newest`; a checkpoint that says nothing of its loss.
@@ -217,13 +228,17 @@ fn missing_base(path: &Path, e: Error) -> Error {
 /// A frozen body must be the one that the net was tuned on.
 fn check_base(tuned: &Path, path: &Path, body: &Trained, config: &Config, origin: &Origin) -> Result<()> {
     let hash = snapshot::hash(&body.params);
-    if hash == origin.base_weights && body.model.config() == config {
-        return Ok(());
-    }
+    // Dropout is tuning's own.
+    let (embd_pdrop, attn_pdrop, resid_pdrop) = (config.embd_pdrop, config.attn_pdrop, config.resid_pdrop);
+    let own = Config { embd_pdrop, attn_pdrop, resid_pdrop, ..body.model.config().clone() };
+    if hash == origin.base_weights && own == *config { Ok(()) } else { Err(other_base(tuned, origin, path, hash)) }
+}
+
+fn other_base(tuned: &Path, origin: &Origin, path: &Path, hash: u64) -> Error {
     let problem = format!(
         "was tuned on a body of weights {:016x}; those of {} are {hash:016x}",
         origin.base_weights,
         path.display()
     );
-    Err(Error::Checkpoint { path: tuned.into(), problem })
+    Error::Checkpoint { path: tuned.into(), problem }
 }

@@ -69,7 +69,14 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
     let (examples, held_out) = read(args)?;
     let args = plan::resolved(args, &base, &base_path, &examples)?;
-    let planned = Planned::new(&args, &base, &examples)?;
+    let planned = Planned::new(&args, &base, &base_path, &examples, held_out, workers)?;
+    if let (true, Some(path)) = (args.overwrite, &args.out_dir) {
+        let whole = |path: &Path| path.canonicalize().ok();
+        if whole(path).zip(whole(&base.path)).is_some_and(|(folder, model)| model.starts_with(folder)) {
+            let problem = "holds the model that is to be tuned: choose another folder";
+            return Err(Failure::usage(format!("--overwrite: {} {problem}", path.display())));
+        }
+    }
     let (dir, created) = match &args.out_dir {
         Some(path) => {
             let existed = path.exists();
@@ -79,23 +86,34 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
         None => (RunDir::fresh(run_dir::RUNS, &name_of(&args))?, true),
     };
     let folder = dir.path().to_path_buf();
-    let filled = fill(args, planned, &base, &base_path, examples, held_out, dir, workers);
+    let filled = fill(args, planned, &base, dir);
     if filled.is_err() && created {
         let _ = fs::remove_dir_all(&folder);
     }
     filled
 }
 
-/// What is known before anything is written.
+/// A run before anything is written: whatever is wrong with what was given is wrong here, while an old run in the
+/// folder still stands.
 struct Planned {
-    net: TaskNet,
+    tuner: Tuner,
+    origin: Origin,
+    rows: Rows,
     rows_hash: u64,
+    early: Option<EarlyStop>,
 }
 
 impl Planned {
     /// # Errors
-    /// What does not fit: the model, the task, the memory.
-    fn new(args: &FinetuneArgs, base: &Trained, examples: &Examples) -> Result<Planned, Failure> {
+    /// What does not fit: the model, the task, the rows, the memory.
+    fn new(
+        args: &FinetuneArgs,
+        base: &Trained,
+        base_path: &Path,
+        examples: &Examples,
+        held_out: Vec<Example>,
+        workers: &Workers,
+    ) -> Result<Planned, Failure> {
         let net = TaskNet::new(&plan::config(args, base)?, plan::spec(args, examples)?)?;
         let options = plan::options(args, net.spec(), examples)?;
         options.validate()?;
@@ -103,33 +121,25 @@ impl Planned {
         match machine::available_memory() {
             Some(available) if needed > available => {
                 let what = format!("fine-tuning {} parameters", thousands(net.layout().count() as u64));
-                Err(Error::Memory { what, needed, available }.into())
+                return Err(Error::Memory { what, needed, available }.into());
             }
-            _ => Ok(Planned { net, rows_hash: hash_of(examples) }),
+            _ => (),
         }
+        let layers = (!args.from_scratch).then(|| args.transfer_layers.unwrap_or(net.gpt().config().n_layer));
+        let seed = args.seed.unwrap_or(plan::SEED);
+        let origin = Origin::of(base, base_path, layers, seed);
+        let params = origin.params(&net, &base.params)?;
+        let rows = encode(&base.tokenizer, &net, examples, held_out)?;
+        let tuner = Tuner::new(workers.ctx.clone(), net, params, options, seed)?;
+        let early = args.early_stop.map(|patience| EarlyStop { patience, best: None });
+        Ok(Planned { tuner, origin, rows, rows_hash: hash_of(examples), early })
     }
 }
 
-fn fill(
-    args: FinetuneArgs,
-    planned: Planned,
-    base: &Trained,
-    base_path: &Path,
-    examples: Examples,
-    held_out: Vec<Example>,
-    dir: RunDir,
-    workers: &Workers,
-) -> Result<Run, Failure> {
-    let Planned { net, rows_hash } = planned;
-    checkpoint::probe(dir.checkpoints(), 12 * net.layout().len() as u64)?;
-    base.tokenizer.save(dir.path(), net.context())?;
-    let layers = (!args.from_scratch).then(|| args.transfer_layers.unwrap_or(net.gpt().config().n_layer));
-    let seed = args.seed.unwrap_or(plan::SEED);
-    let origin = Origin::of(base, base_path, layers, seed);
-    let params = origin.params(&net, &base.params)?;
-    let options = plan::options(&args, net.spec(), &examples)?;
-    let rows = encode(&base.tokenizer, &net, &examples, held_out)?;
-    let tuner = Tuner::new(workers.ctx.clone(), net, params, options, seed)?;
+fn fill(args: FinetuneArgs, planned: Planned, base: &Trained, dir: RunDir) -> Result<Run, Failure> {
+    let Planned { tuner, origin, rows, rows_hash, early } = planned;
+    checkpoint::probe(dir.checkpoints(), 12 * tuner.net().layout().len() as u64)?;
+    base.tokenizer.save(dir.path(), tuner.net().context())?;
     let text = format!(
         "{:#}\n",
         json!({
@@ -139,7 +149,6 @@ fn fill(
     );
     dir.write("run.json", text.as_bytes())?;
     let tokenizer_files = snapshot::tokenizer_files(dir.path())?;
-    let early = args.early_stop.map(|patience| EarlyStop { patience, best: None });
     Ok(Run { dir, args, origin, tokenizer_files, tuner, rows, early })
 }
 
@@ -150,11 +159,16 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let (stored, rows_hash) = settings_of(dir.path())?;
     let kept = "a resume keeps the settings of its run";
     let known = stored.settings();
-    for (name, value) in args.settings() {
+    // Paths as the run keeps them.
+    let whole = |path: &Option<PathBuf>| path.as_ref().map(|p| p.canonicalize().unwrap_or_else(|_| p.clone()));
+    let given =
+        FinetuneArgs { rows: whole(&args.rows), dev: whole(&args.dev), model: whole(&args.model), ..args.clone() };
+    for (name, value) in given.settings() {
         let own = known.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
         if own != Some(&value) {
             let own = own.unwrap_or("not given");
-            return Err(Failure::usage(format!("{name} {value}, and it is {own}: {kept}")));
+            let said = format!("{name} {value}");
+            return Err(Failure::usage(format!("{}, and it is {own}: {kept}", said.trim_end())));
         }
     }
     let (examples, held_out) = read(&stored)?;
@@ -164,23 +178,16 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     }
     let base_path = stored.model.clone().unwrap_or_default();
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
-    let Planned { net, .. } = Planned::new(&stored, &base, &examples)?;
-    let layers = (!stored.from_scratch).then(|| stored.transfer_layers.unwrap_or(net.gpt().config().n_layer));
-    let seed = stored.seed.unwrap_or(plan::SEED);
-    let origin = Origin::of(&base, &base_path, layers, seed);
-    let params = origin.params(&net, &base.params)?;
-    let options = plan::options(&stored, net.spec(), &examples)?;
-    let rows = encode(&base.tokenizer, &net, &examples, held_out)?;
-    let mut tuner = Tuner::new(workers.ctx.clone(), net, params, options, seed)?;
+    let planned = Planned::new(&stored, &base, &base_path, &examples, held_out, workers)?;
+    let Planned { mut tuner, origin, rows, mut early, .. } = planned;
     let checkpoints = dir.checkpoints();
     if !checkpoint::steps(&checkpoints)?.is_empty() {
         let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
         for skipped in &loaded.skipped {
             note(&format!("not used: {skipped}"));
         }
-        snapshot::restore(tuner.learner_mut(), &loaded)?;
+        tuned::restore(&mut tuner, &loaded, &origin)?;
     }
-    let mut early = stored.early_stop.map(|patience| EarlyStop { patience, best: None });
     if let Some(early) = &mut early {
         early.best = tuned::restore_best(&tuner, &best_of(dir.path()), access(args.no_mmap))?;
     }
@@ -255,6 +262,13 @@ fn read(args: &FinetuneArgs) -> Result<(Examples, Vec<Example>), Failure> {
             }
         }
     };
+    match args.early_stop {
+        Some(0) => return Err(Failure::usage("early_stop = 0: must be 1 or more")),
+        Some(_) if held_out.is_empty() => {
+            return Err(Failure::usage("--early-stop: no rows are held out to look at"));
+        }
+        _ => (),
+    }
     let train = match args.max_rows {
         Some(0) => return Err(Failure::usage("max_rows = 0: must be 1 or more")),
         Some(n) => sample(&train, n, seed, false),

@@ -58,8 +58,9 @@ fn usual_rate(args: &FinetuneArgs, base: &Trained) -> f32 {
     match peak {
         Some(peak) => peak * share,
         None => {
-            note(&format!("the model does not say its rate of pre-training: the paper's {PAPERS_RATE} is taken"));
-            PAPERS_RATE / SHARE_OF_PEAK * share
+            let rate = PAPERS_RATE / SHARE_OF_PEAK * share;
+            note(&format!("the model does not say its rate of pre-training: {rate}, of the paper's, is taken"));
+            rate
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
 use std::path::PathBuf;
-pub use tuning::{EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
+pub use tuning::{DemoArgs, EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
 /// Train and run GPT models on the CPU, with kernels written by hand.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Pre-train on the embedded stories, fine-tune on every embedded task, with and without; a report to look at.
+    Demo(DemoArgs),
     /// Train a model on your text, or on the embedded stories.
     Train(Box<TrainArgs>),
     /// Continue a prompt with a trained model.

@@ -10,7 +10,6 @@ mod metrics;
 mod plot;
 mod pool;
 mod progress;
-#[cfg_attr(not(test), expect(dead_code, reason = "the demonstration that fills it is built beside it"))]
 mod report;
 mod rows;
 mod signals;
@@ -32,6 +31,7 @@ fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
+        Command::Demo(args) => commands::demo::run(&args),
         Command::Train(args) => commands::train::run(&args),
         Command::Generate(args) => commands::generate::run(&args),
         Command::Finetune(args) => commands::finetune::run(&args),

@@ -81,6 +81,28 @@ impl Metrics {
     }
 }
 
+/// A mean of what was added since it was last taken.
+#[derive(Default)]
+pub struct Mean {
+    sum: f64,
+    n: u64,
+}
+
+impl Mean {
+    /// One more.
+    pub fn add(&mut self, x: f64) {
+        self.sum += x;
+        self.n += 1;
+    }
+
+    /// The mean; NaN of nothing. What follows begins anew.
+    pub fn take(&mut self) -> f64 {
+        let mean = self.sum / self.n as f64;
+        *self = Mean::default();
+        mean
+    }
+}
+
 /// Two objects as one.
 fn merged(mut object: Value, more: Value) -> Value {
     if let (Value::Object(all), Value::Object(more)) = (&mut object, more) {

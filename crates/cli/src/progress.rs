@@ -52,6 +52,11 @@ impl Progress {
         (self.began.0.elapsed().as_secs_f64() - self.paused).max(1e-9)
     }
 
+    /// Tokens trained on, and the seconds of the steps themselves, since this process began.
+    pub fn totals(&self) -> (u64, f64) {
+        (self.tokens, self.seconds())
+    }
+
     /// Tokens a second, so far, of the steps themselves.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.seconds()

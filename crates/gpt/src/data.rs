@@ -13,6 +13,7 @@ pub use texts::{STDIN, TEXT_EXTENSIONS, TRAIN, Text, Texts, VALIDATION};
 pub use tokens::{Tokens, write_tokens};
 pub use windows::Windows;
 
+use longhand_tensor::random::Philox;
 use std::ops::Range;
 
 /// A target that counts in no loss.
@@ -59,6 +60,15 @@ impl Batch {
             self.targets.extend_from_slice(&sequence[1..]);
             self.lens.push(tokens.len());
         }
+    }
+}
+
+/// 0..n in an order that `draws` gives: Fisher and Yates's shuffle. Keeps the memory of `order`.
+pub(crate) fn shuffle(n: usize, draws: &Philox, order: &mut Vec<u32>) {
+    order.clear();
+    order.extend(0..n as u32);
+    for last in (1..n).rev() {
+        order.swap(last, draws.below(last as u64, last as u32 + 1) as usize);
     }
 }
 

@@ -1,5 +1,6 @@
 //! GPT models on hand-written CPU kernels.
 #![deny(unsafe_code)]
+pub mod attention_map;
 pub mod checkpoint;
 pub mod completion;
 pub mod config;

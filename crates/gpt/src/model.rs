@@ -242,6 +242,17 @@ impl Gpt {
         Ok(state[1])
     }
 
+    /// Queries, keys and values of block `layer` (from 0) from the residual stream before it, as `forward` shows it:
+    /// (R, C) → (R, 3C). Panics where there is no such block.
+    /// # Errors
+    /// Out of memory.
+    pub fn qkv<E: Exec>(&self, e: &mut E, x: E::T, layer: usize) -> Result<E::T> {
+        let block = &self.blocks[layer];
+        // A post-norm stream is normed already.
+        let x = if self.ln_f.is_some() { e.layer_norm(x, &block.ln_1)? } else { x };
+        Ok(e.linear(x, &block.attn.c_attn)?)
+    }
+
     /// Logits of every row, (R, V).
     /// # Errors
     /// As `forward`.

@@ -207,6 +207,35 @@ impl FinetuneArgs {
     }
 }
 
+/// `longhand demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Folder of the demonstration; what is finished in it is not run again [default: runs/demo].
+    #[arg(long, value_name = "DIR")]
+    pub out_dir: Option<PathBuf>,
+    /// Seeds: each draws labels of its own, shared by both nets.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seeds: u64,
+    /// Labelled rows that nets are tuned on; several numbers give a curve.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "200")]
+    pub labels: Vec<usize>,
+    /// The tasks [default: all].
+    #[arg(long, value_name = "TASK,…", value_delimiter = ',', value_parser = ["sentiment", "entailment", "paraphrase", "ending", "tagging", "span"])]
+    pub tasks: Vec<String>,
+    /// Test rows of each task.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    pub test_rows: u64,
+    /// Epochs of the pre-trained net, at most; the one from scratch has four times as many.
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    pub epochs: u64,
+    /// Steps of pre-training [default: train's].
+    #[arg(long, value_name = "N")]
+    pub max_iters: Option<u64>,
+    /// Threads [default: the cores granted to this process].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
 /// `longhand evaluate`.
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {

@@ -1,6 +1,7 @@
 //! One file a command; and the run that a command means where none is named.
 
 pub mod bench;
+pub mod demo;
 pub mod doctor;
 pub mod evaluate;
 pub mod finetune;

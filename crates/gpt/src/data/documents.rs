@@ -1,6 +1,6 @@
 //! Whole documents as rows: a row starts where its document starts and never crosses into another.
 
-use super::{Batch, Rows};
+use super::{Batch, Rows, shuffle};
 use crate::error::{Error, Result};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 use std::ops::Range;
@@ -55,17 +55,13 @@ impl Documents {
         &self.ids[self.starts[index]..self.starts[index + 1]]
     }
 
-    /// Puts the documents in the order of an epoch: Fisher and Yates's shuffle. Cost: a walk over all, once an epoch.
+    /// Puts the documents in the order of an epoch. Cost: a walk over all, once an epoch.
     fn shuffle(&mut self, epoch: u32) {
         if self.epoch == Some(epoch) {
             return;
         }
         let draws = Philox::new(self.seed, Site::new(1, SiteKind::Shuffle), epoch);
-        self.order.clear();
-        self.order.extend(0..self.starts.len() as u32 - 1);
-        for last in (1..self.order.len()).rev() {
-            self.order.swap(last, draws.below(last as u64, last as u32 + 1) as usize);
-        }
+        shuffle(self.starts.len() - 1, &draws, &mut self.order);
         self.epoch = Some(epoch);
     }
 }

@@ -5,6 +5,7 @@ use super::data::Prediction;
 use super::encode::{Item, decode};
 use super::examples::{Example, TaskKind};
 use super::net::{TaskLosses, TaskNet};
+use crate::data::shuffle;
 use crate::error::{Error, Result};
 use crate::learner::Learner;
 use crate::optim::clipping;
@@ -147,6 +148,9 @@ pub struct Tuner {
     options: TuneOptions,
     batch: TaskBatch,
     losses: TaskLosses,
+    /// The order of `epoch`.
+    order: Vec<u32>,
+    epoch: Option<u64>,
 }
 
 impl Tuner {
@@ -160,7 +164,8 @@ impl Tuner {
             return Err(Error::config("class_weights", weights, format!("one for each of the {classes} classes")));
         }
         let learner = Learner::of(ctx, params, net.trained(), seed)?;
-        Ok(Tuner { net, learner, options, batch: TaskBatch::default(), losses: TaskLosses::default() })
+        let (batch, losses) = (TaskBatch::default(), TaskLosses::default());
+        Ok(Tuner { net, learner, options, batch, losses, order: Vec::new(), epoch: None })
     }
 
     /// The net.
@@ -299,16 +304,16 @@ impl Tuner {
     }
 
     /// The rows of update `t`: a slice of the epoch's order.
-    fn rows_of(&self, t: u64, rows: usize) -> Vec<usize> {
+    fn rows_of(&mut self, t: u64, rows: usize) -> Vec<usize> {
         let per_epoch = self.options.updates_per_epoch(rows);
         let (epoch, within) = (t / per_epoch, (t % per_epoch) as usize);
         let draws = Philox::new(self.learner.seed(), Site::new(2, SiteKind::Shuffle), epoch as u32);
-        let mut order: Vec<usize> = (0..rows).collect();
-        for last in (1..rows).rev() {
-            order.swap(last, draws.below(last as u64, last as u32 + 1) as usize);
+        if self.order.len() != rows || self.epoch != Some(epoch) {
+            shuffle(rows, &draws, &mut self.order);
+            self.epoch = Some(epoch);
         }
         let size = self.options.batch_size.min(rows);
-        order[within * size..(within + 1) * size].to_vec()
+        self.order[within * size..(within + 1) * size].iter().map(|i| *i as usize).collect()
     }
 }
 

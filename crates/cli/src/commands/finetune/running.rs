@@ -3,7 +3,7 @@
 use super::{Run, command, newest_checkpoint, resume_command};
 use crate::commands::train::quoted;
 use crate::failure::Failure;
-use crate::metrics::Metrics;
+use crate::metrics::{Mean, Metrics};
 use crate::plot;
 use crate::pool::Workers;
 use crate::progress::{Progress, Reading, note, print_line};
@@ -113,26 +113,6 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
     }
     finish(run, workers, metrics, last, ended)?;
     Ok(0)
-}
-
-/// A mean of what was added since it was last taken.
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    n: u64,
-}
-
-impl Mean {
-    fn add(&mut self, x: f64) {
-        self.sum += x;
-        self.n += 1;
-    }
-
-    fn take(&mut self) -> f64 {
-        let mean = self.sum / self.n as f64;
-        *self = Mean::default();
-        mean
-    }
 }
 
 /// Draws loss.svg; a picture that cannot be drawn ends no run.

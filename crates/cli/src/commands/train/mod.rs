@@ -55,9 +55,14 @@ pub fn run(args: &TrainArgs) -> Result<u8, Failure> {
     }
     let workers = Workers::new(args.threads)?;
     let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
-    let run = if args.resume { resume(args, &workers)? } else { begin(args, &workers, began)? };
-    introduce(&run, &workers);
-    running::train(run, &workers, &interrupt)
+    run_on(args, &workers, &interrupt, began)
+}
+
+/// Trains on threads that are there already; the exit status.
+pub fn run_on(args: &TrainArgs, workers: &Workers, interrupt: &Interrupt, began: Instant) -> Result<u8, Failure> {
+    let run = if args.resume { resume(args, workers)? } else { begin(args, workers, began)? };
+    introduce(&run, workers);
+    running::train(run, workers, interrupt)
 }
 
 /// A new run in a folder of its own.

@@ -43,7 +43,14 @@ pub fn indented(text: &str) -> String {
 }
 
 /// Evaluates on everything, shows the last sample, and says where all of it is.
-pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics) -> Result<(), Failure> {
+///
+/// `trained`: tokens and seconds of the steps since this process began.
+pub fn finish(
+    mut run: Run,
+    workers: &Workers,
+    mut metrics: Metrics,
+    trained: (u64, f64),
+) -> Result<(), Failure> {
     let began = Instant::now();
     let text = sample(&run, workers)?;
     show_last_sample(&text);
@@ -69,6 +76,8 @@ pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics) -> Result<(
     metrics.validation(step, loss, bits, tokens)?;
     let hash = format!("{:016x}", snapshot::hash(run.trainer.params()));
     summary["final"] = json!({"step": step, "val_loss": loss, "val_bits_per_byte": bits, "weights": hash});
+    summary["final"]["tokens"] = json!(trained.0);
+    summary["final"]["seconds"] = json!(trained.1);
     metrics.summary(&summary)?;
     picture(&run, &metrics);
     let sample_file = run.dir.file("sample.txt");

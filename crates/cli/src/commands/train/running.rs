@@ -4,7 +4,7 @@ use super::data::bits_per_byte;
 use super::defaults;
 use super::{Run, report, resume_command};
 use crate::failure::Failure;
-use crate::metrics::Metrics;
+use crate::metrics::{Mean, Metrics};
 use crate::plot;
 use crate::pool::Workers;
 use crate::progress::{Progress, Reading, note, print_line};
@@ -70,28 +70,8 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
         }
     }
     progress.finish();
-    report::finish(run, workers, metrics)?;
+    report::finish(run, workers, metrics, progress.totals())?;
     Ok(0)
-}
-
-/// A mean of what was added since it was last taken.
-#[derive(Default)]
-struct Mean {
-    sum: f64,
-    n: u64,
-}
-
-impl Mean {
-    fn add(&mut self, x: f64) {
-        self.sum += x;
-        self.n += 1;
-    }
-
-    fn take(&mut self) -> f64 {
-        let mean = self.sum / self.n as f64;
-        *self = Mean::default();
-        mean
-    }
 }
 
 /// Saves what is there after a signal, and says how to go on.

@@ -54,14 +54,12 @@ fn part(examples: &Examples, of: impl Fn(usize) -> bool) -> Examples {
     Examples { path: examples.path.clone(), kind: examples.kind, rows, labels: examples.labels.clone(), skipped: 0 }
 }
 
-/// 0..n in an order drawn from the seed: Fisher's and Yates' shuffle.
+/// 0..n in an order drawn from the seed.
 fn shuffled(n: usize, seed: u64, purpose: u32) -> Vec<usize> {
     let random = Philox::new(seed, Site::new(LAYER, SiteKind::Shuffle), purpose);
-    let mut order: Vec<usize> = (0..n).collect();
-    for i in (1..n).rev() {
-        order.swap(i, random.below(i as u64, i as u32 + 1) as usize);
-    }
-    order
+    let mut order = Vec::new();
+    crate::data::shuffle(n, &random, &mut order);
+    order.into_iter().map(|i| i as usize).collect()
 }
 
 #[cfg(test)]

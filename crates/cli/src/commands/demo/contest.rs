@@ -1,0 +1,203 @@
+//! One task, two nets: pre-trained and from scratch, tuned on the same labels and scored on the same rows.
+
+use crate::failure::Failure;
+use crate::pool::Workers;
+use crate::report::{Curve, Outcome};
+use crate::signals::Interrupt;
+use longhand_gpt::finetune::data::{sample, split};
+use longhand_gpt::finetune::encode::{Encoder, Item};
+use longhand_gpt::finetune::examples::{Example, Examples};
+use longhand_gpt::finetune::fit::{EarlyStop, Ended, Event, HeldOut, fit};
+use longhand_gpt::finetune::net::TaskNet;
+use longhand_gpt::finetune::score::{Scored, score};
+use longhand_gpt::finetune::spec::TaskSpec;
+use longhand_gpt::finetune::tuned::Origin;
+use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
+use longhand_gpt::snapshot::Trained;
+use longhand_gpt::world::World;
+use longhand_gpt::world::tasks::{Part, WorldTask};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+/// The share of the labels that is held out, to choose a rate and to stop early.
+const HELD_OUT: f64 = 0.2;
+/// Rates of a net from scratch, as shares of pre-training's peak; the pre-trained one has the last.
+const RATES: [f32; 3] = [1.0, 0.5, 0.25];
+/// Epochs of a net from scratch for each of the pre-trained one's.
+const LONGER: u64 = 4;
+/// An early stop waits for this share of the epochs.
+const PATIENCE: u64 = 4;
+/// Rows that a net from scratch draws its labels among, at least.
+const POOL: u64 = 5000;
+
+/// A task's rows for one number of labels and one seed.
+pub struct Contest<'a> {
+    base: &'a Trained,
+    base_path: &'a Path,
+    peak: f32,
+    epochs: u64,
+    seed: u64,
+    spec: TaskSpec,
+    train: Vec<Item>,
+    held_out: Vec<Example>,
+    held_out_items: Vec<Item>,
+    test: Vec<Example>,
+    test_items: Vec<Item>,
+    /// The labelled rows, those held out among them: what baselines learn from.
+    pub labelled: Examples,
+}
+
+/// A net that was tuned, and how it went.
+pub struct Fitted {
+    pub outcome: Outcome,
+    pub scored: Scored,
+    pub tuner: Tuner,
+    /// The weights before the first update, flat.
+    pub start: Vec<f32>,
+}
+
+impl<'a> Contest<'a> {
+    /// Draws the rows.
+    ///
+    /// # Errors
+    /// A tokenizer that lacks a character.
+    pub fn new(
+        base: &'a Trained,
+        base_path: &'a Path,
+        peak: f32,
+        task: WorldTask,
+        (labels, seed, epochs): (usize, u64, u64),
+        test_rows: u64,
+    ) -> Result<Contest<'a>, Failure> {
+        let world = World::full();
+        let all = task.examples(&world, crate::rows::WORLD_SEED, Part::Train, POOL.max(labels as u64));
+        let labelled = sample(&all, labels, seed, true);
+        let (train, held_out) = split(&labelled, HELD_OUT, seed);
+        let test = task.examples(&world, crate::rows::WORLD_SEED, Part::Test, test_rows);
+        let spec = TaskSpec::new(task.kind(), labelled.labels.clone());
+        let mut encoder = Encoder::new(&base.tokenizer, &spec, base.model.config().n_positions);
+        let mut encode = |rows: &[Example]| rows.iter().map(|r| encoder.encode(r)).collect::<Result<Vec<_>, _>>();
+        let (train, held_out_items, test_items) = (encode(&train.rows)?, encode(&held_out.rows)?, encode(&test.rows)?);
+        let (held_out, test) = (held_out.rows, test.rows);
+        Ok(Contest {
+            base, base_path, peak, epochs, seed, spec, train, held_out, held_out_items, test, test_items, labelled,
+        })
+    }
+
+    /// What the task is.
+    pub fn spec(&self) -> &TaskSpec {
+        &self.spec
+    }
+    /// The test rows.
+    pub fn test(&self) -> (&[Example], &[Item]) {
+        (&self.test, &self.test_items)
+    }
+
+    /// The pre-trained net, at a quarter of its peak rate; none when a signal came.
+    ///
+    /// # Errors
+    /// A loss that is not finite; out of memory.
+    pub fn pretrained(&self, workers: &Workers, interrupt: &Interrupt) -> Result<Option<Fitted>, Failure> {
+        let layers = Some(self.base.model.config().n_layer);
+        self.best(layers, &RATES[2..], self.epochs, workers, interrupt)
+    }
+
+    /// The net from scratch, at the best of three rates by its held-out loss and for four times the epochs.
+    ///
+    /// # Errors
+    /// As `pretrained`.
+    pub fn scratch(&self, workers: &Workers, interrupt: &Interrupt) -> Result<Option<Fitted>, Failure> {
+        self.best(None, &RATES, LONGER * self.epochs, workers, interrupt)
+    }
+
+    fn best(
+        &self,
+        layers: Option<usize>,
+        shares: &[f32],
+        epochs: u64,
+        workers: &Workers,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Fitted>, Failure> {
+        let began = Instant::now();
+        let mut best: Option<(f64, Fitted)> = None;
+        for share in shares {
+            let Some((loss, fitted)) = self.tune(layers, self.peak * share, epochs, workers, interrupt)? else {
+                return Ok(None);
+            };
+            if best.as_ref().is_none_or(|b| loss < b.0) {
+                best = Some((loss, fitted));
+            }
+        }
+        let Some((_, mut fitted)) = best else { return Ok(None) };
+        let said = workers.run(|| fitted.tuner.predict(&self.test, &self.test_items))?;
+        fitted.scored = score(&self.spec, &self.test, &said);
+        fitted.outcome.score = fitted.scored.main();
+        fitted.outcome.seconds = began.elapsed().as_secs_f64();
+        Ok(Some(fitted))
+    }
+
+    /// One net at one rate: its least held-out loss, and the net of that epoch.
+    fn tune(
+        &self,
+        layers: Option<usize>,
+        rate: f32,
+        epochs: u64,
+        workers: &Workers,
+        interrupt: &Interrupt,
+    ) -> Result<Option<(f64, Fitted)>, Failure> {
+        let net = TaskNet::new(self.base.model.config(), self.spec.clone())?;
+        let origin = Origin::of(self.base, self.base_path, layers, self.seed);
+        let params = origin.params(&net, &self.base.params)?;
+        let start = params.flat().to_vec();
+        let options = TuneOptions { epochs, ..TuneOptions::released(rate) };
+        let per_epoch = options.updates_per_epoch(self.train.len()) as f64;
+        let mut tuner = Tuner::new(workers.ctx.clone(), net, params, options, self.seed)?;
+        let held_out = HeldOut { rows: &self.held_out, items: &self.held_out_items };
+        let mut early = EarlyStop { patience: (epochs / PATIENCE).max(1), best: None };
+        let (mut train, mut looked): (Curve, Curve) = (Vec::new(), Vec::new());
+        let ended = workers.run(|| {
+            fit(&mut tuner, &self.train, Some(held_out), Some(&mut early), |_, event| {
+                match event {
+                    Event::Step(report) => train.push(((report.step + 1) as f64 / per_epoch, report.task_loss)),
+                    Event::Epoch { epoch, report, .. } => looked.extend(report.map(|r| (epoch as f64, r.loss))),
+                }
+                Ok(if interrupt.status().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })
+        })?;
+        if ended == Ended::Watcher {
+            return Ok(None);
+        }
+        let loss = early.best.as_ref().map_or(f64::NAN, |b| b.report.loss);
+        let done = looked.len() as f64;
+        let outcome = Outcome {
+            seed: self.seed,
+            epochs: done,
+            rate: rate.into(),
+            train,
+            held_out: looked,
+            ..Outcome::default()
+        };
+        let scored = Scored { rows: 0, figures: Vec::new(), confusion: None };
+        Ok(Some((loss, Fitted { outcome, scored, tuner, start })))
+    }
+}
+
+/// The loss on `items` at start + x·(trained − start) for x from −0.5 to 1.5.
+///
+/// # Errors
+/// As the net.
+pub fn along_the_line(fitted: &mut Fitted, items: &[Item], workers: &Workers) -> Result<Curve, Failure> {
+    let trained = fitted.tuner.learner().params().flat().to_vec();
+    let mut curve = Vec::new();
+    for i in -4..=12 {
+        let x = f64::from(i) / 8.0;
+        let weights = fitted.tuner.learner_mut().params_mut().flat_mut();
+        for ((w, a), b) in weights.iter_mut().zip(&fitted.start).zip(&trained) {
+            *w = (f64::from(*a) + x * (f64::from(*b) - f64::from(*a))) as f32;
+        }
+        curve.push((x, workers.run(|| fitted.tuner.loss(items))?));
+    }
+    fitted.tuner.learner_mut().params_mut().flat_mut().copy_from_slice(&trained);
+    Ok(curve)
+}

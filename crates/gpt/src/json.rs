@@ -21,6 +21,7 @@ pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Value> {
 ///
 /// # Errors
 /// The column, from 1, of what is not JSON or of a key that stands twice, and what is wrong there.
+#[cfg(feature = "train")]
 pub(crate) fn parse_line(text: &str) -> std::result::Result<Value, (u64, String)> {
     serde_json::from_str::<Strict>(text).map(|v| v.0).map_err(|e| (e.column().max(1) as u64, message(&e)))
 }

@@ -81,7 +81,18 @@ impl<'a> Contest<'a> {
         let (train, held_out_items, test_items) = (encode(&train.rows)?, encode(&held_out.rows)?, encode(&test.rows)?);
         let (held_out, test) = (held_out.rows, test.rows);
         Ok(Contest {
-            base, base_path, peak, epochs, seed, spec, train, held_out, held_out_items, test, test_items, labelled,
+            base,
+            base_path,
+            peak,
+            epochs,
+            seed,
+            spec,
+            train,
+            held_out,
+            held_out_items,
+            test,
+            test_items,
+            labelled,
         })
     }
 
@@ -170,14 +181,8 @@ impl<'a> Contest<'a> {
         }
         let loss = early.best.as_ref().map_or(f64::NAN, |b| b.report.loss);
         let done = looked.len() as f64;
-        let outcome = Outcome {
-            seed: self.seed,
-            epochs: done,
-            rate: rate.into(),
-            train,
-            held_out: looked,
-            ..Outcome::default()
-        };
+        let outcome =
+            Outcome { seed: self.seed, epochs: done, rate: rate.into(), train, held_out: looked, ..Outcome::default() };
         let scored = Scored { rows: 0, figures: Vec::new(), confusion: None };
         Ok(Some((loss, Fitted { outcome, scored, tuner, start })))
     }

@@ -57,7 +57,8 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
         [] => WorldTask::ALL.to_vec(),
         names => WorldTask::ALL.into_iter().filter(|t| names.iter().any(|n| n == t.name())).collect(),
     };
-    let mut demo = Demo { args, workers: &workers, interrupt: &interrupt, folder, base_path, base, journal, tasks, began };
+    let mut demo =
+        Demo { args, workers: &workers, interrupt: &interrupt, folder, base_path, base, journal, tasks, began };
     let status = demo.contests()?;
     demo.write(status == 0)?;
     if status == 0 {
@@ -89,7 +90,8 @@ fn check(args: &DemoArgs) -> Result<(), Failure> {
 /// The command that gives the demonstration, or goes on with it.
 fn command(args: &DemoArgs) -> String {
     let mut words = vec!["longhand".to_string(), "demo".to_string()];
-    let mut flag = |name: &str, value: Option<String>| words.extend(value.into_iter().flat_map(|v| [name.to_string(), v]));
+    let mut flag =
+        |name: &str, value: Option<String>| words.extend(value.into_iter().flat_map(|v| [name.to_string(), v]));
     let list = |items: &[String]| (!items.is_empty()).then(|| items.join(","));
     flag("--out-dir", args.out_dir.as_ref().map(|p| train::quoted(&p.to_string_lossy())));
     flag("--seeds", (args.seeds != 1).then(|| args.seeds.to_string()));
@@ -114,7 +116,8 @@ fn pretrain(
     if done {
         return Ok(0);
     }
-    let resume = run_dir::is_run(path) && fs::read_to_string(path.join("run.json")).is_ok_and(|t| t.contains("\"args\""));
+    let resume =
+        run_dir::is_run(path) && fs::read_to_string(path.join("run.json")).is_ok_and(|t| t.contains("\"args\""));
     let train_args = TrainArgs {
         out_dir: Some(path.to_path_buf()),
         max_iters: args.max_iters.filter(|_| !resume),
@@ -358,7 +361,9 @@ fn confusion(fitted: &Fitted) -> Value {
 }
 
 fn to_confusion(value: &Value) -> ConfusionMatrix {
-    let texts = |v: &Value| v.as_array().map_or(Vec::new(), |a| a.iter().filter_map(|x| Some(x.as_str()?.to_string())).collect());
+    let texts = |v: &Value| {
+        v.as_array().map_or(Vec::new(), |a| a.iter().filter_map(|x| Some(x.as_str()?.to_string())).collect())
+    };
     let counts = |v: &Value| v.as_array().map_or(Vec::new(), |a| a.iter().filter_map(Value::as_u64).collect());
     ConfusionMatrix {
         task: DRAWN.name().to_string(),

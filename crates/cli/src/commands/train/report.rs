@@ -45,12 +45,7 @@ pub fn indented(text: &str) -> String {
 /// Evaluates on everything, shows the last sample, and says where all of it is.
 ///
 /// `trained`: tokens and seconds of the steps since this process began.
-pub fn finish(
-    mut run: Run,
-    workers: &Workers,
-    mut metrics: Metrics,
-    trained: (u64, f64),
-) -> Result<(), Failure> {
+pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics, trained: (u64, f64)) -> Result<(), Failure> {
     let began = Instant::now();
     let text = sample(&run, workers)?;
     show_last_sample(&text);

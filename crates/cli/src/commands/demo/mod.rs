@@ -312,7 +312,7 @@ impl Demo<'_> {
             majority: baseline("majority"),
             bag_of_words: baseline("bag-of-words"),
             word_overlap: baseline("word-overlap"),
-            chance_loss: (classes > 1).then(|| (classes as f64).ln()),
+            chance_loss: (classes > 1).then(|| libm::log(classes as f64)),
             pretrained: outcomes("pretrained"),
             scratch: outcomes("scratch"),
         }

@@ -119,19 +119,23 @@ fn read(path: &Path, args: &RowArgs, spec: Spec<'_>) -> Result<Examples, Failure
     Ok(examples)
 }
 
-/// `given` where it says something, `usual` elsewhere: rows are asked about as they were trained on.
-pub fn over(given: &RowArgs, usual: &RowArgs) -> RowArgs {
-    let columns_given =
-        given.text.is_some() || given.text_b.is_some() || given.label.is_some() || !given.choices.is_empty();
-    let columns = if columns_given || given.format.is_some() { given } else { usual };
+/// `given` where it says something, elsewhere `usual`, that of the rows trained on; another layout has other columns.
+/// A file whose name ends as that of those rows has their layout.
+pub fn over(given: &RowArgs, path: Option<&Path>, usual: &RowArgs, trained_on: Option<&Path>) -> RowArgs {
+    let end = |path: Option<&Path>| path.and_then(|p| Some(p.extension()?.to_ascii_lowercase()));
+    let alike = end(path).is_some() && end(path) == end(trained_on);
+    let format = given.format.clone().or_else(|| usual.format.clone().filter(|_| alike));
+    let none = RowArgs::default();
+    let usual = if given.format.is_some() && given.format != usual.format { &none } else { usual };
+    let column = |given: &Option<String>, usual: &Option<String>| given.clone().or_else(|| usual.clone());
     RowArgs {
         // The world's rows only where a file is not named.
         world: given.world.clone(),
-        format: given.format.clone(),
-        text: columns.text.clone(),
-        text_b: columns.text_b.clone(),
-        label: columns.label.clone(),
-        choices: columns.choices.clone(),
+        format,
+        text: column(&given.text, &usual.text),
+        text_b: column(&given.text_b, &usual.text_b),
+        label: column(&given.label, &usual.label),
+        choices: if given.choices.is_empty() { usual.choices.clone() } else { given.choices.clone() },
         skip_bad_rows: given.skip_bad_rows,
     }
 }

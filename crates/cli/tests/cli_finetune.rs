@@ -238,7 +238,15 @@ fn rows_that_make_no_net() {
     );
     assert!(line("rows.tsv --train head --lambda 0.5", 2).starts_with("--lambda: "));
     assert!(line("rows.tsv --adapter-size 8", 2).starts_with("--adapter-size: "));
+    assert!(line("rows.tsv --class-weights 0,0", 2).starts_with("class_weights = 0: one of them above 0"));
+    f.write("control.jsonl", "{\"text\": \"a\", \"label\": \"x\\u001b[31m\"}\n{\"text\": \"b\", \"label\": \"y\"}\n");
+    assert!(line("control.jsonl", 1).contains("has control characters"));
     f.run(&format!("{TUNE} --epochs 1 --out-dir net")).good();
+    // Predictions are written whole or not at all, and never over the rows.
+    let line = f.run("evaluate -m net rows.tsv --predictions rows.tsv").refused(2);
+    assert_eq!(line, "--predictions: rows.tsv holds the rows");
+    let line = f.run("evaluate -m net rows.tsv --predictions no/where.tsv").refused(2);
+    assert_eq!(line, "--predictions: no/where.tsv: its folder does not exist");
     let line = f.run("finetune rows.tsv -m net").refused(1);
     assert!(line.ends_with("is a net tuned for a task: longhand predict asks it"), "{line}");
     let line = f.run("generate -m net").refused(1);

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a file whole or not at all: into `NAME.tmp` beside it, flushed to the disk, then renamed over it.
-pub(crate) fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
+pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     let tmp = tmp_of(path);
     let written = (|| {
         let mut file = File::create(&tmp)?;

@@ -9,7 +9,8 @@
 
 use crate::checkpoint;
 use crate::error::{Error, Result};
-use crate::fs::{sync_folder, write_atomic};
+use crate::fs::sync_folder;
+pub use crate::fs::write_atomic;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};

@@ -12,14 +12,12 @@ use longhand_gpt::error::Error;
 use longhand_gpt::finetune::baseline::Baseline;
 use longhand_gpt::finetune::data::{Format, Labelled, Prediction, write_predictions};
 use longhand_gpt::finetune::encode::{Encoder, Item};
-use longhand_gpt::finetune::examples::{Example, Examples, TaskKind};
+use longhand_gpt::finetune::examples::{Examples, TaskKind};
 use longhand_gpt::finetune::score::{Scored, score};
 use longhand_gpt::finetune::tuned::{self, Tuned};
 use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
 use longhand_gpt::run_dir;
 use serde_json::json;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Evaluates; the exit status.
@@ -29,8 +27,16 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
     for skipped in &tuned.skipped {
         note(&format!("not used: {skipped}"));
     }
-    let usual = if run_dir::is_run(&folder) { row_args(&folder)? } else { args.data.clone() };
-    let row_args = rows::over(&args.data, &usual);
+    let is_run = run_dir::is_run(&folder);
+    let (usual, trained_on) = if is_run { row_args(&folder)? } else { Default::default() };
+    let row_args = rows::over(&args.data, args.rows.as_deref(), &usual, trained_on.as_deref());
+    if args.baseline && !is_run {
+        return Err(Failure::usage("--baseline: give the run's folder, which knows the rows it was tuned on"));
+    }
+    if let Some(path) = &args.predictions {
+        writable(path, args.rows.as_deref())?;
+    }
+    let train = if args.baseline { Some(training_rows(&folder)?) } else { None };
     let examples = rows::for_net(args.rows.as_deref(), &row_args, tuned.net.spec(), Labelled::Required)?;
     let workers = Workers::new(args.threads)?;
     let mut asked = Asked::new(tuned, &workers)?;
@@ -43,17 +49,12 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
             Some(rows) => rows::format(&row_args, rows)?,
             None => Format::Jsonl,
         };
-        let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
-        let mut out = BufWriter::new(File::create(path).map_err(failed)?);
-        write_predictions(&mut out, format, spec.kind, &examples.rows, &said, &spec.labels).map_err(failed)?;
-        out.flush().map_err(failed)?;
+        let mut out = Vec::new();
+        write_predictions(&mut out, format, spec.kind, &examples.rows, &said, &spec.labels).map_err(Error::io(path))?;
+        run_dir::write_atomic(path, &out)?;
     }
     let mut beside: Vec<(String, Scored)> = Vec::new();
-    if args.baseline {
-        if !run_dir::is_run(&folder) {
-            return Err(Failure::usage("--baseline: give the run's folder, which knows the rows it was tuned on"));
-        }
-        let train = training_rows(&folder)?;
+    if let Some(train) = train {
         for baseline in Baseline::of_kind(spec.kind) {
             let fitted = baseline.fit(&train)?;
             beside
@@ -86,6 +87,20 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// Whether predictions can be written to `path`, before anything is computed; never over the rows themselves.
+fn writable(path: &Path, rows: Option<&Path>) -> Result<(), Failure> {
+    let whole = |path: &Path| path.canonicalize().ok();
+    if rows.and_then(whole).is_some_and(|rows| whole(path) == Some(rows)) {
+        return Err(Failure::usage(format!("--predictions: {} holds the rows", path.display())));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if path.is_dir() || !folder.is_dir() {
+        let what = if path.is_dir() { "is a folder" } else { "its folder does not exist" };
+        return Err(Failure::usage(format!("--predictions: {}: {what}", path.display())));
+    }
+    Ok(())
 }
 
 /// The folder that was named, else the newest run.
@@ -121,10 +136,9 @@ impl Asked {
     /// # Errors
     /// A character that the tokenizer does not know.
     pub fn predict(&mut self, workers: &Workers, examples: &Examples) -> Result<(Vec<Prediction>, Vec<Item>), Failure> {
-        let items = self.encode(&examples.rows).map_err(|e| match e {
-            Error::Tokenizer { problem } => Failure::new(format!("{}: {problem}", examples.path.display())),
-            e => e.into(),
-        })?;
+        let net = self.tuner.net();
+        let items =
+            Encoder::new(&self.tokenizer, net.spec(), net.context()).encode_all(&examples.rows, &examples.path)?;
         let mut said = workers.run(|| self.tuner.predict(&examples.rows, &items))?;
         if examples.kind == TaskKind::Sequence {
             let texts = workers.run(|| self.tuner.write(&self.tokenizer, &examples.rows))?;
@@ -133,11 +147,5 @@ impl Asked {
             }
         }
         Ok((said, items))
-    }
-
-    fn encode(&self, rows: &[Example]) -> Result<Vec<Item>, Error> {
-        let net = self.tuner.net();
-        let mut encoder = Encoder::new(&self.tokenizer, net.spec(), net.context());
-        rows.iter().map(|row| encoder.encode(row)).collect()
     }
 }

@@ -26,7 +26,7 @@ pub fn run(args: &PredictArgs) -> Result<u8, Failure> {
     let (examples, format) = match &args.text {
         Some(text) => (one(text, args, &spec)?, None),
         None => {
-            let usual = if run_dir::is_run(&folder) { row_args(&folder)? } else { RowArgs::default() };
+            let (usual, trained_on) = if run_dir::is_run(&folder) { row_args(&folder)? } else { Default::default() };
             let given = RowArgs {
                 format: args.format.clone(),
                 text: args.text_column.clone(),
@@ -35,7 +35,7 @@ pub fn run(args: &PredictArgs) -> Result<u8, Failure> {
                 ..RowArgs::default()
             };
             let path = args.file.clone().unwrap_or_else(|| PathBuf::from("-"));
-            let mut row_args = rows::over(&given, &usual);
+            let mut row_args = rows::over(&given, Some(&path), &usual, trained_on.as_deref());
             // What is right is not looked for.
             row_args.label = None;
             let examples = rows::for_net(Some(&path), &row_args, &spec, Labelled::Ignored)?;

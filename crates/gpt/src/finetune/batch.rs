@@ -161,7 +161,7 @@ impl TaskBatch {
         let Some((objective, totals)) = objective else { return };
         let weight = |w: f64| if totals.task > 0.0 { (w / totals.task) as f32 } else { 0.0 };
         self.push_task(spec, item, objective, weight);
-        self.push_model(item, objective, totals, weight);
+        self.push_model(spec, item, objective, totals, weight);
     }
 
     /// What is right in each of an item's runs.
@@ -210,9 +210,17 @@ impl TaskBatch {
     }
 
     /// The next token of each token, and the weight of its loss: the auxiliary one's, and a sequence's own.
-    fn push_model(&mut self, item: &Item, objective: &Objective, totals: &Totals, weight: impl Fn(f64) -> f32) {
+    fn push_model(
+        &mut self,
+        spec: &TaskSpec,
+        item: &Item,
+        objective: &Objective,
+        totals: &Totals,
+        weight: impl Fn(f64) -> f32,
+    ) {
+        // A sequence without a target has no loss of its own, and its tokens their places among those of the others.
         let own = item.gold == Gold::Target;
-        if objective.model_weight == 0.0 && !own {
+        if objective.model_weight == 0.0 && spec.kind != TaskKind::Sequence {
             return;
         }
         let (lambda, mut start) = (f64::from(objective.model_weight), 0);

@@ -4,10 +4,11 @@ use super::data::Prediction;
 use super::examples::{Example, Label, TaskKind};
 use super::spec::TaskSpec;
 use super::transform::{Delimiters, Parts, Sequences};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tokenizer::{Special, Tokenizer};
 use longhand_tensor::exec::IGNORE;
 use std::ops::Range;
+use std::path::Path;
 
 /// A row, ready for a net.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,11 +123,30 @@ impl<'a> Encoder<'a> {
                 let tags = tags.iter().take(item.marks.len());
                 Gold::Tags(tags.map(|tag| tag.unwrap_or(IGNORE)).collect())
             }
-            Some(Label::Spans(spans)) => spans.first().map_or(Gold::Unknown, |span| tokens_of(&bytes, span)),
+            // The first that was not cut off.
+            Some(Label::Spans(spans)) => {
+                let mut known = spans.iter().map(|span| tokens_of(&bytes, span)).filter(|gold| *gold != Gold::Unknown);
+                known.next().unwrap_or_default()
+            }
             Some(Label::Text(_)) => Gold::Target,
         };
         item.bytes = if self.kind == TaskKind::Span { bytes } else { Vec::new() };
         Ok(item)
+    }
+
+    /// The rows of a file as items.
+    /// # Errors
+    /// A character that the tokenizer does not know, with its row, counted from 1.
+    pub fn encode_all(&mut self, rows: &[Example], path: &Path) -> Result<Vec<Item>> {
+        let in_row = |(i, row)| {
+            self.encode(row).map_err(|e| match e {
+                Error::Tokenizer { problem } => {
+                    Error::Tokenizer { problem: format!("{}: row {}: {problem}", path.display(), i + 1) }
+                }
+                e => e,
+            })
+        };
+        rows.iter().enumerate().map(in_row).collect()
     }
 }
 

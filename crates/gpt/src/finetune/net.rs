@@ -29,6 +29,8 @@ use std::sync::Arc;
 
 /// Standard deviation of a head's first weights.
 const HEAD_STD: f32 = 0.02;
+/// The shortest context: two empty texts between their delimiters.
+const FEWEST: usize = 3;
 
 /// The structure of a task's net. The values live apart, in `Params` of its layout.
 #[derive(Clone, Debug)]
@@ -64,6 +66,13 @@ impl TaskNet {
         let vocabulary = config.vocab_size;
         let mut config = config.clone();
         config.vocab_size += Delimiters::COUNT;
+        if config.n_positions < FEWEST {
+            return Err(Error::config(
+                "n_positions",
+                config.n_positions,
+                format!("{FEWEST} or more, the delimiters of a pair"),
+            ));
+        }
         let adapters = if let Trains::Adapters(size) = spec.trains { size } else { 0 };
         let gpt = Gpt::with_adapters(&config, adapters)?;
         let mut layout = ParamLayout::clone(gpt.layout());

@@ -228,6 +228,22 @@ fn every_net_learns() {
 
 /// Stopped behind any update, the last one of an epoch too, and gone on with, a run sees the same epochs and ends with
 /// the same weights.
+/// A sequence without a target among others: the targets of those stay at their tokens, whatever λ is.
+#[test]
+fn a_sequence_without_a_target_changes_no_other() {
+    let net = TaskNet::new(&config(Arch::Gpt1), spec(TaskKind::Sequence, None, Pooling::Extract, Trains::All)).unwrap();
+    let mut rows = rows(TaskKind::Sequence);
+    rows.rotate_right(1);
+    assert!(rows[0].label.is_none());
+    let items = items(&net, &rows);
+    let mut options = TuneOptions::released(1e-3);
+    options.objective.model_weight = 0.0;
+    let params = weights(&net);
+    let mut tuner = Tuner::new(Ctx::default(), net, params, options, 1).unwrap();
+    let (all, known) = (tuner.loss(&items).unwrap(), tuner.loss(&items[1..]).unwrap());
+    assert!((all - known).abs() < 1e-6 * known, "{all}, and {known} without it");
+}
+
 #[test]
 fn a_stop_at_any_update_changes_nothing() {
     let spec = spec(TaskKind::Classification, None, Pooling::Extract, Trains::All);

@@ -82,7 +82,11 @@ impl TuneOptions {
         within("grad_clip", self.grad_clip.into(), 0.0, f64::MAX, "a finite number, 0 (no clipping) or more")?;
         within("lambda", self.objective.model_weight.into(), 0.0, f64::MAX, positive)?;
         let weights = &self.objective.class_weights;
-        weights.iter().try_for_each(|w| within("class_weights", (*w).into(), 0.0, f64::MAX, positive))
+        weights.iter().try_for_each(|w| within("class_weights", (*w).into(), 0.0, f64::MAX, positive))?;
+        if !weights.is_empty() && weights.iter().all(|w| *w == 0.0) {
+            return Err(Error::config("class_weights", 0, "one of them above 0"));
+        }
+        Ok(())
     }
 
     /// Updates of a run over `rows` rows: an epoch's last rows that fill no batch are left out, as in the released code;
@@ -226,12 +230,14 @@ impl Tuner {
         let (net, objective) = (&self.net, &self.options.objective);
         let totals = objective.totals(net.spec(), rows.iter().copied());
         let cuts = cut(rows, |item| item.tokens());
+        let most = self.options.batch_size.max(rows.len()) as u64;
         let (mut task, mut model) = (0.0, 0.0);
         self.learner.begin_step();
         for (i, part) in cuts.iter().enumerate() {
             let (batch, losses) = (&mut self.batch, &mut self.losses);
             batch.fill(net.spec(), rows[part.clone()].iter().copied(), Some((objective, &totals)));
-            self.learner.pass((i as u64, cuts.len() as u64), &batch.batch, |tape| net.losses(tape, batch, losses))?;
+            // Updates differ in their passes: of as many as any can have, no two passes have the same number.
+            self.learner.pass((i as u64, most), &batch.batch, |tape| net.losses(tape, batch, losses))?;
             let (t, m) = weighted(batch, losses, objective.model_weight);
             (task, model) = (task + t, model + m);
             if !(task + model).is_finite() {
@@ -358,11 +364,11 @@ fn weighted(batch: &TaskBatch, losses: &TaskLosses, lambda: f32) -> (f64, f64) {
     (task, if lambda > 0.0 { model / f64::from(lambda) } else { 0.0 })
 }
 
-/// Bytes that tuning takes: weights, gradients and moments of what trains, and the activations of one pass.
-pub fn planned_bytes(net: &TaskNet, options: &TuneOptions) -> u64 {
+/// Bytes that tuning takes: weights, gradients and moments of what trains, and the activations of one pass. The longest
+/// row, all its sequences together, has `longest` tokens.
+pub fn planned_bytes(net: &TaskNet, options: &TuneOptions, longest: usize) -> u64 {
     let trained: usize = net.trained().iter().map(|r| r.len()).sum();
-    // A pass may hold one row more than its limit, of a context of tokens.
-    let most = PASS_TOKENS.max(net.context()).min(options.batch_size.saturating_mul(8 * net.context()));
+    let most = PASS_TOKENS.max(longest).min(options.batch_size.saturating_mul(longest));
     let whole = planned_training(net.gpt(), most);
     // That counts gradients and moments of every parameter.
     whole.saturating_sub(12 * (net.layout().len() - trained.min(net.layout().len())) as u64)

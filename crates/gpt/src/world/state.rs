@@ -91,6 +91,11 @@ impl State {
         self.place[0] == self.place[1]
     }
 
+    /// The state in which each person is where the other is, and has what the other has.
+    pub fn swapped(self) -> State {
+        State { place: [self.place[1], self.place[0]], holder: self.holder.map(|who| 1 - who) }
+    }
+
     /// The state after `event`.
     pub fn after(mut self, event: Event) -> State {
         match event {

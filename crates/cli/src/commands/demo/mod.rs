@@ -382,9 +382,9 @@ fn metric(task: WorldTask) -> &'static str {
 fn asks(task: WorldTask) -> &'static str {
     match task {
         WorldTask::Sentiment => "Did the wish come true? The story is told without the sentence that says so.",
-        WorldTask::Entailment => "Is what the second text says of a place true, false or not told?",
+        WorldTask::Entailment => "Is what the second text says of two people true, false or not told?",
         WorldTask::Paraphrase => "Do two texts tell the same of two people?",
-        WorldTask::Ending => "Which of two words goes on with the story's end?",
+        WorldTask::Ending => "Which of two ends is the story's?",
         WorldTask::Tagging => "What does a person hold when they are named?",
         WorldTask::Span => "Who has it, or where are they? Words of the story answer.",
     }

@@ -20,7 +20,7 @@ use longhand_gpt::finetune::examples::{Example, Examples};
 use longhand_gpt::finetune::fit::EarlyStop;
 use longhand_gpt::finetune::net::TaskNet;
 use longhand_gpt::finetune::tuned::{self, Origin};
-use longhand_gpt::finetune::tuner::Tuner;
+use longhand_gpt::finetune::tuner::{Tuner, planned_bytes};
 use longhand_gpt::hash::Hasher;
 use longhand_gpt::run_dir::{self, Existing, RunDir, best_of};
 use longhand_gpt::snapshot::{self, Trained};
@@ -49,6 +49,8 @@ pub struct Rows {
     /// Rows that lost tokens to the context, and the longest row in tokens.
     pub cut: usize,
     pub longest: usize,
+    /// Tokens of a row at most, all its sequences together.
+    pub most_tokens: usize,
 }
 
 /// Fine-tunes; the exit status.
@@ -117,7 +119,8 @@ impl Planned {
         let net = TaskNet::new(&plan::config(args, base)?, plan::spec(args, examples)?)?;
         let options = plan::options(args, net.spec(), examples)?;
         options.validate()?;
-        let needed = longhand_gpt::finetune::tuner::planned_bytes(&net, &options);
+        let rows = encode(&base.tokenizer, &net, args, examples, held_out)?;
+        let needed = planned_bytes(&net, &options, rows.most_tokens);
         match machine::available_memory() {
             Some(available) if needed > available => {
                 let what = format!("fine-tuning {} parameters", thousands(net.layout().count() as u64));
@@ -129,10 +132,13 @@ impl Planned {
         let seed = args.seed.unwrap_or(plan::SEED);
         let origin = Origin::of(base, base_path, layers, seed);
         let params = origin.params(&net, &base.params)?;
-        let rows = encode(&base.tokenizer, &net, examples, held_out)?;
+        if options.updates(rows.items.len()) == 1 && options.rate(0, 1) == 0.0 {
+            note("the only update has rate 0: more epochs, smaller batches, or --warmup 0");
+        }
+        let rows_hash = hash_of(examples, &rows.held_out);
         let tuner = Tuner::new(workers.ctx.clone(), net, params, options, seed)?;
         let early = args.early_stop.map(|patience| EarlyStop { patience, best: None });
-        Ok(Planned { tuner, origin, rows, rows_hash: hash_of(examples), early })
+        Ok(Planned { tuner, origin, rows, rows_hash, early })
     }
 }
 
@@ -172,8 +178,8 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
         }
     }
     let (examples, held_out) = read(&stored)?;
-    if hash_of(&examples) != rows_hash {
-        let changed = "has changed since the run began: a resume needs the rows that it began with";
+    if hash_of(&examples, &held_out) != rows_hash {
+        let changed = "has changed since the run began, or --dev: a resume needs the rows that it began with";
         return Err(Failure::new(format!("{}: {changed}", examples.path.display())));
     }
     let base_path = stored.model.clone().unwrap_or_default();
@@ -223,19 +229,23 @@ pub fn settings_of(run: &Path) -> Result<(FinetuneArgs, u64), Failure> {
 /// What reading says; rows that have changed.
 pub fn training_rows(run: &Path) -> Result<Examples, Failure> {
     let (args, hash) = settings_of(run)?;
-    let (examples, _) = read(&args)?;
-    if hash_of(&examples) != hash {
+    if args.rows.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::usage("--baseline: the net was tuned on standard input, whose rows are gone"));
+    }
+    let (examples, held_out) = read(&args)?;
+    if hash_of(&examples, &held_out) != hash {
         return Err(Failure::new(format!("{}: has changed since the net was tuned on it", examples.path.display())));
     }
     Ok(examples)
 }
 
-/// How the rows of a run were read.
+/// How the rows of a run were read, and from which file.
 ///
 /// # Errors
 /// As `settings_of`.
-pub fn row_args(run: &Path) -> Result<RowArgs, Failure> {
-    Ok(settings_of(run)?.0.data)
+pub fn row_args(run: &Path) -> Result<(RowArgs, Option<PathBuf>), Failure> {
+    let args = settings_of(run)?.0;
+    Ok((args.data, args.rows))
 }
 
 /// Rows to train on, and those that are held out.
@@ -277,25 +287,27 @@ fn read(args: &FinetuneArgs) -> Result<(Examples, Vec<Example>), Failure> {
     Ok((train, held_out))
 }
 
-fn encode(tokenizer: &Tokenizer, net: &TaskNet, train: &Examples, held_out: Vec<Example>) -> Result<Rows, Failure> {
+fn encode(
+    tokenizer: &Tokenizer,
+    net: &TaskNet,
+    args: &FinetuneArgs,
+    train: &Examples,
+    held_out: Vec<Example>,
+) -> Result<Rows, Failure> {
     let mut encoder = Encoder::new(tokenizer, net.spec(), net.context());
-    let in_file = |e: Error| match e {
-        Error::Tokenizer { problem } => Failure::new(format!("{}: {problem}", train.path.display())),
-        e => e.into(),
-    };
-    let mut encoded = |rows: &[Example]| -> Result<Vec<Item>, Failure> {
-        rows.iter().map(|row| encoder.encode(row).map_err(in_file)).collect()
-    };
-    let (items, held_out_items) = (encoded(&train.rows)?, encoded(&held_out)?);
+    let items = encoder.encode_all(&train.rows, &train.path)?;
+    let held_out_items = encoder.encode_all(&held_out, args.dev.as_deref().unwrap_or(&train.path))?;
     let cut = items.iter().filter(|item| item.sequences.cut > 0).count();
     let longest = items.iter().flat_map(|item| &item.sequences.lens).max().copied().unwrap_or(0);
-    Ok(Rows { items, held_out, held_out_items, cut, longest })
+    let most_tokens = items.iter().chain(&held_out_items).map(Item::tokens).max().unwrap_or(0);
+    Ok(Rows { items, held_out, held_out_items, cut, longest, most_tokens })
 }
 
-/// A hash of rows and labels, by which a resume knows them again.
-fn hash_of(examples: &Examples) -> u64 {
+/// A hash of rows, those held out included, and the names of classes: by it a resume knows them again.
+fn hash_of(examples: &Examples, held_out: &[Example]) -> u64 {
     let mut hasher = Hasher::default();
-    for row in &examples.rows {
+    hasher.bytes(format!("{:?}\n", examples.labels).as_bytes());
+    for row in examples.rows.iter().chain(held_out) {
         hasher.bytes(format!("{row:?}\n").as_bytes());
     }
     hasher.finish()

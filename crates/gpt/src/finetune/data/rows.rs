@@ -67,6 +67,9 @@ impl Names {
             let known = known.join(", ");
             return Err(at.problem(format!("unknown label {:?}; the labels are {known}{more}", shortened(name))));
         }
+        if name.chars().any(char::is_control) {
+            return Err(at.problem(format!("label {:?}: has control characters", shortened(name))));
+        }
         if self.names.len() == MAX_CLASSES {
             return Err(at.problem(format!("more than {MAX_CLASSES} different labels: is this the label's column?")));
         }

@@ -87,9 +87,11 @@ pub(super) fn accuracy(train: &Examples, test: &Examples) -> f64 {
             }
         }
     }
-    let right = test.iter().filter(|(bags, label)| {
+    // Of equal scores one is drawn.
+    let right = test.iter().map(|(bags, label)| {
         let s = scores(&weights, bags);
-        (0..s.len()).all(|k| s[k] <= s[*label]) && s.iter().filter(|&&x| x == s[*label]).count() == 1
+        let most = s.iter().copied().fold(f64::MIN, f64::max);
+        if s[*label] < most { 0.0 } else { 1.0 / s.iter().filter(|&&x| x == most).count() as f64 }
     });
-    100.0 * right.count() as f64 / test.len() as f64
+    100.0 * right.sum::<f64>() / test.len() as f64
 }

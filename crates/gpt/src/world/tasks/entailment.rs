@@ -1,66 +1,41 @@
-//! Entailment: is somebody where a sentence says? True, false, or open, because the place of one move is withheld.
+//! Entailment: is what the second text says of two people true, false, or open, because the first does not say where one is?
 //!
-//! Every premise withholds one place ("Anna left Ben alone in the night."), and every hypothesis names a place of the
-//! premise: whether the answer is open depends on whose way it was and on what came after. The label is the verdict over
-//! all places that the withheld one may have been: true in each, in none, or in some. A premise is used only if it has
-//! hypotheses of all three labels, so the premise alone says nothing.
+//! The first text is a story's beginning. A place and "the night" stand in it, one where somebody is, the other in their
+//! wish: somebody who has a ball in the night may be anywhere, wherever they wish to have another. The second text says in
+//! the words of a story's end where both are and who has what. It is false where the two people are swapped. All three
+//! kinds of rows have the same words; the second text alone says nothing, the first alone leaves two labels.
 
 use super::Source;
-use super::telling::{Path, destination, draw_wordings, redirected, without_place};
+use super::telling::{Path, beginning, draw_wordings, end, wish_for};
 use crate::finetune::examples::{Example, Label};
 use crate::world::lexicon::PLACES;
 
 pub(super) const LABELS: [&str; 3] = ["true", "false", "open"];
 
+/// What stands in place of a place.
+const NIGHT: &str = "night";
+
 pub(super) fn row(source: &Source, i: u64) -> Example {
     let label = source.class(i, LABELS.len());
+    let mut draw = source.draw(i);
+    let (who, withheld) = (draw.choose(2), draw.choose(2) == 1);
+    // What is false is so whether a place is withheld or not.
+    let withheld = [false, withheld, true][label];
     source.find(i, |story, draw| {
         let path = Path::of(&story);
-        let moves: Vec<usize> = (0..path.events.len()).filter(|&k| destination(path.events[k]).is_some()).collect();
-        let hidden = draw.pick(&moves)?;
-        let mut told = path.clone();
-        told.events.remove(hidden);
-        // For each label the people and places that it holds of.
-        let mut hypotheses: [[Vec<usize>; 2]; LABELS.len()] = Default::default();
-        for who in 0..2 {
-            let ends = ends(&path, hidden, who, source.world.places);
-            for place in told.places() {
-                let label = match (ends.contains(&place), ends.len()) {
-                    (true, 1) => 0,
-                    (false, _) => 1,
-                    (true, _) => 2,
-                };
-                hypotheses[label][who].push(place);
-            }
-        }
-        let people =
-            |label: usize| -> Vec<usize> { (0..2).filter(|&who| !hypotheses[label][who].is_empty()).collect() };
-        if (0..LABELS.len()).any(|label| people(label).is_empty()) {
+        let start = path.start;
+        if path.part() != source.part || start.together() {
             return None;
         }
-        let who = draw.pick(&people(label))?;
-        let place = draw.pick(&hypotheses[label][who])?;
-        let mut sentences = path.sentences(&draw_wordings(source.world, draw, 3 + path.events.len()));
-        sentences[3 + hidden] = without_place(&sentences[3 + hidden]);
-        Some(Example {
-            text: sentences.join(" "),
-            text_b: format!(" At the end {} was in the {}.", path.name(who), PLACES[place]),
-            label: Some(Label::Class(label as u32)),
-            ..Example::default()
-        })
+        let mut places = start.place.map(|place| PLACES[place]);
+        let wished_in = if withheld { std::mem::replace(&mut places[who], NIGHT) } else { NIGHT };
+        let text = format!(
+            "{} {}",
+            beginning(&path, places, &draw_wordings(source.world, draw, 2)),
+            wish_for(&path, who, 1 - who, wished_in, draw_wordings(source.world, draw, 1)[0])
+        );
+        let told = if LABELS[label] == "false" { start.swapped() } else { start };
+        let text_b = end(&path, &told, &draw_wordings(source.world, draw, 2));
+        Some(Example { text, text_b, label: Some(Label::Class(label as u32)), ..Example::default() })
     })
-}
-
-/// Where `who` may be at the end if the place of event `hidden` is not known.
-fn ends(path: &Path, hidden: usize, who: usize, places: usize) -> Vec<usize> {
-    let mut ends: Vec<usize> = (0..places)
-        .filter_map(|place| {
-            let mut path = path.clone();
-            path.events[hidden] = redirected(path.events[hidden], place);
-            Some(path.states()?.last()?.place[who])
-        })
-        .collect();
-    ends.sort_unstable();
-    ends.dedup();
-    ends
 }

@@ -3,9 +3,9 @@
 //! | task | kind | text | what is asked |
 //! |---|---|---|---|
 //! | sentiment | classification | a story without its last sentence | did the wish come true |
-//! | entailment | entailment | a story without its end, one place withheld; "… was in the …" | true, false, open |
+//! | entailment | entailment | where two are and what they have, one place withheld; the same in other words | true, false, open |
 //! | paraphrase | similarity | where two are and what they have, in two ways | is it the same |
-//! | ending | choice | a story up to a place or a name of its end | which of two goes on |
+//! | ending | choice | a story without its end | which of two ends is its own |
 //! | tagging | tagging | a story without its end | what a person holds, at four of the names |
 //! | span | span | a story without its end; "… was with", "… was in the" | who has it, where is somebody |
 //!

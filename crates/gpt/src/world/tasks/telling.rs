@@ -1,9 +1,13 @@
-//! Paths told anew: other wordings, swapped arguments, a place withheld.
+//! Paths told anew: other wordings, swapped people, a place withheld.
 
 use crate::world::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, wordings};
-use crate::world::{Aim, Cast, Event, State, Story, Wish, World};
+use crate::world::{Cast, Event, State, Story, Wish, World};
+use longhand_tensor::random::{Philox, Site, SiteKind};
 
-use super::Draw;
+use super::{Draw, Part};
+
+/// One beginning in so many is kept for the test part.
+const KEPT_FOR_TEST: u32 = 4;
 
 /// What a story tells, its end left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,110 +34,19 @@ impl Path {
         format!("{} {}", COLOURS[thing.colour], NOUNS[thing.noun])
     }
 
-    /// The states at the start and after each event; none if an event cannot happen.
-    pub fn states(&self) -> Option<Vec<State>> {
-        let mut states = vec![self.start];
-        for &event in &self.events {
-            let state = states[states.len() - 1];
-            if !possible(&state, event) {
-                return None;
-            }
-            states.push(state.after(event));
-        }
-        Some(states)
-    }
-
     /// The state at the end of a path that can happen.
     pub fn end(&self) -> State {
         self.events.iter().fold(self.start, |state, &event| state.after(event))
     }
 
-    /// The places told, each once, in the order of their first mention.
-    pub fn places(&self) -> Vec<usize> {
-        let moves = self.events.iter().filter_map(|&e| destination(e));
-        let mut places = Vec::new();
-        for place in self.start.place.into_iter().chain(moves) {
-            if !places.contains(&place) {
-                places.push(place);
-            }
-        }
-        places
-    }
-
-    /// The sentences, each in its wording: opening twice, the wish, one an event.
-    pub fn sentences(&self, wording: &[usize]) -> Vec<String> {
-        let mut told = Vec::with_capacity(3 + self.events.len());
-        for (k, kind) in [Kind::First, Kind::Second].into_iter().enumerate() {
-            let fill = [('x', self.name(k)), ('p', PLACES[self.start.place[k]]), ('t', &self.thing(k))];
-            told.push(say(kind, wording[k], &fill));
-        }
-        let (x, y) = self.pair(self.wish.who);
-        told.push(match self.wish.aim {
-            Aim::Thing(thing) => say(Kind::WishThing, wording[2], &[x, ('t', &self.thing(thing))]),
-            Aim::Meet => say(Kind::WishMeet, wording[2], &[x, y]),
-        });
-        for (&event, &wording) in self.events.iter().zip(&wording[3..]) {
-            told.push(match event {
-                Event::Give { who, thing } => {
-                    let (x, y) = self.pair(who);
-                    say(Kind::Give, wording, &[x, y, ('t', &self.thing(thing))])
-                }
-                Event::Part { who, to } | Event::GoTogether { who, to } | Event::GoAlone { who, to } => {
-                    let (x, y) = self.pair(who);
-                    say(kind(event), wording, &[x, y, ('q', PLACES[to])])
-                }
-                Event::Meet { who, at } => {
-                    let (x, y) = self.pair(who);
-                    say(Kind::Meet, wording, &[x, y, ('p', PLACES[at])])
-                }
-            });
-        }
-        told
-    }
-
-    /// Fillings for `who` and the other.
-    fn pair(&self, who: usize) -> ((char, &'static str), (char, &'static str)) {
-        (('x', self.name(who)), ('y', self.name(1 - who)))
-    }
-}
-
-/// The kind of sentence that tells `event`.
-fn kind(event: Event) -> Kind {
-    match event {
-        Event::Give { .. } => Kind::Give,
-        Event::Part { .. } => Kind::Part,
-        Event::GoTogether { .. } => Kind::GoTogether,
-        Event::Meet { .. } => Kind::Meet,
-        Event::GoAlone { .. } => Kind::GoAlone,
-    }
-}
-
-/// Where `event` leads; nowhere for a gift.
-pub(super) fn destination(event: Event) -> Option<usize> {
-    match event {
-        Event::Give { .. } => None,
-        Event::Part { to, .. } | Event::GoTogether { to, .. } | Event::GoAlone { to, .. } => Some(to),
-        Event::Meet { at, .. } => Some(at),
-    }
-}
-
-/// `event` leading to `place` instead.
-pub(super) fn redirected(mut event: Event, place: usize) -> Event {
-    match &mut event {
-        Event::Give { .. } => {}
-        Event::Part { to, .. } | Event::GoTogether { to, .. } | Event::GoAlone { to, .. } => *to = place,
-        Event::Meet { at, .. } => *at = place,
-    }
-    event
-}
-
-/// Whether `event` can happen in `state`.
-fn possible(state: &State, event: Event) -> bool {
-    match event {
-        Event::Give { who, thing } => state.together() && state.holder[thing] == who,
-        Event::Part { who, to } | Event::GoTogether { who, to } => state.together() && to != state.place[who],
-        Event::Meet { .. } => !state.together(),
-        Event::GoAlone { to, .. } => !state.together() && !state.place.contains(&to),
+    /// The part that a path is for where its beginning alone is told. There are some millions of beginnings: two stories may
+    /// well begin alike, so that beginnings, not only story numbers, are divided.
+    pub fn part(&self) -> Part {
+        let [a, b] = self.cast.things.map(|t| 8 * t.colour + t.noun);
+        let key = [self.cast.names[0], self.cast.names[1], self.start.place[0], self.start.place[1], a, b];
+        let key = key.into_iter().fold(0u64, |key, k| key << 8 | k as u64);
+        let kept = Philox::new(0, Site::new(0, SiteKind::World), 1).below(key, KEPT_FOR_TEST) == 0;
+        if kept { Part::Test } else { Part::Train }
     }
 }
 
@@ -150,6 +63,21 @@ fn say(kind: Kind, wording: usize, fill: &[(char, &str)]) -> String {
     text
 }
 
+/// What each has, in `places`, as the beginning of a story tells it.
+pub(super) fn beginning(path: &Path, places: [&str; 2], wording: &[usize]) -> String {
+    let told = [Kind::First, Kind::Second].into_iter().enumerate();
+    let told = told.map(|(who, kind)| {
+        say(kind, wording[who], &[('x', path.name(who)), ('p', places[who]), ('t', &path.thing(who))])
+    });
+    told.collect::<Vec<_>>().join(" ")
+}
+
+/// `who` wishes for `thing`, in `place`.
+pub(super) fn wish_for(path: &Path, who: usize, thing: usize, place: &str, wording: usize) -> String {
+    let wish = say(Kind::WishThing, wording, &[('x', path.name(who)), ('t', &path.thing(thing))]);
+    format!("{} in the {place}.", wish.trim_end_matches('.'))
+}
+
 /// Where both are and who has what in `state`, as the end of a story tells it; a space before it.
 pub(super) fn end(path: &Path, state: &State, wording: &[usize]) -> String {
     let [p, q] = state.place.map(|p| PLACES[p]);
@@ -158,15 +86,6 @@ pub(super) fn end(path: &Path, state: &State, wording: &[usize]) -> String {
     let places = say(Kind::EndPlaces, wording[0], &[('x', path.name(0)), ('p', p), ('y', path.name(1)), ('q', q)]);
     let things = say(Kind::EndThings, wording[1], &[('t', &t), ('x', holds_t), ('u', &u), ('y', holds_u)]);
     format!(" {places} {things}")
-}
-
-/// The same event, where it led withheld: "… in the night." Of the same length, so that what follows stands where it does in a
-/// story.
-pub(super) fn without_place(sentence: &str) -> String {
-    let mut words: Vec<&str> = sentence.split(' ').collect();
-    words.truncate(words.len() - 3);
-    words.extend(["in", "the", "night."]);
-    words.join(" ")
 }
 
 /// `n` wordings.

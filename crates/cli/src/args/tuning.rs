@@ -226,7 +226,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 2000)]
     pub test_rows: u64,
     /// Epochs of the pre-trained net, at most; the one from scratch has four times as many.
-    #[arg(long, value_name = "N", default_value_t = 15)]
+    #[arg(long, value_name = "N", default_value_t = 16)]
     pub epochs: u64,
     /// Steps of pre-training [default: train's].
     #[arg(long, value_name = "N")]

@@ -22,12 +22,16 @@ use std::time::Instant;
 
 /// The share of the labels that is held out, to choose a rate and to stop early.
 const HELD_OUT: f64 = 0.2;
-/// Rates of a net from scratch, as shares of pre-training's peak; the pre-trained one has the last.
+/// Rates of a net from scratch, as shares of pre-training's peak.
 const RATES: [f32; 3] = [1.0, 0.5, 0.25];
-/// Epochs of a net from scratch for each of the pre-trained one's.
+/// That of the pre-trained one.
+const TUNED: f32 = 0.5;
+/// Epochs of a net from scratch for each of the pre-trained one's, at most.
 const LONGER: u64 = 4;
-/// An early stop waits for this share of the epochs.
-const PATIENCE: u64 = 4;
+/// Updates of an epoch, at least; few labels are cut into small batches.
+const UPDATES: usize = 5;
+/// Rows of an update.
+const BATCH: [usize; 2] = [8, 32];
 /// Rows that a net from scratch draws its labels among, at least.
 const POOL: u64 = 5000;
 
@@ -105,55 +109,58 @@ impl<'a> Contest<'a> {
         (&self.test, &self.test_items)
     }
 
-    /// The pre-trained net, at a quarter of its peak rate; none when a signal came.
+    /// The pre-trained net of its best epoch; none when a signal came.
     ///
     /// # Errors
     /// A loss that is not finite; out of memory.
     pub fn pretrained(&self, workers: &Workers, interrupt: &Interrupt) -> Result<Option<Fitted>, Failure> {
+        let began = Instant::now();
         let layers = Some(self.base.model.config().n_layer);
-        self.best(layers, &RATES[2..], self.epochs, workers, interrupt)
+        let tuned = self.tune(layers, self.peak * TUNED, (self.epochs, self.epochs), workers, interrupt)?;
+        tuned.map(|(_, fitted)| self.scored(fitted, workers, began)).transpose()
     }
 
-    /// The net from scratch, at the best of three rates by its held-out loss and for four times the epochs.
+    /// The net from scratch: a quarter of the epochs at each of three rates, then up to four times the epochs at the one with
+    /// the least held-out loss; none when a signal came.
     ///
     /// # Errors
     /// As `pretrained`.
     pub fn scratch(&self, workers: &Workers, interrupt: &Interrupt) -> Result<Option<Fitted>, Failure> {
-        self.best(None, &RATES, LONGER * self.epochs, workers, interrupt)
-    }
-
-    fn best(
-        &self,
-        layers: Option<usize>,
-        shares: &[f32],
-        epochs: u64,
-        workers: &Workers,
-        interrupt: &Interrupt,
-    ) -> Result<Option<Fitted>, Failure> {
         let began = Instant::now();
-        let mut best: Option<(f64, Fitted)> = None;
-        for share in shares {
-            let Some((loss, fitted)) = self.tune(layers, self.peak * share, epochs, workers, interrupt)? else {
+        let mut best: Option<(f64, f32)> = None;
+        for share in RATES {
+            let trial = (self.epochs.div_ceil(4), self.epochs);
+            let Some((loss, _)) = self.tune(None, self.peak * share, trial, workers, interrupt)? else {
                 return Ok(None);
             };
-            if best.as_ref().is_none_or(|b| loss < b.0) {
-                best = Some((loss, fitted));
+            if best.is_none_or(|b| loss < b.0) {
+                best = Some((loss, self.peak * share));
             }
         }
-        let Some((_, mut fitted)) = best else { return Ok(None) };
+        let Some((_, rate)) = best else { return Ok(None) };
+        let tuned = self.tune(None, rate, (LONGER * self.epochs, self.patience()), workers, interrupt)?;
+        tuned.map(|(_, fitted)| self.scored(fitted, workers, began)).transpose()
+    }
+
+    /// Epochs without a lower held-out loss that end a run from scratch.
+    fn patience(&self) -> u64 {
+        self.epochs.div_ceil(3)
+    }
+
+    fn scored(&self, mut fitted: Fitted, workers: &Workers, began: Instant) -> Result<Fitted, Failure> {
         let said = workers.run(|| fitted.tuner.predict(&self.test, &self.test_items))?;
         fitted.scored = score(&self.spec, &self.test, &said);
         fitted.outcome.score = fitted.scored.main();
         fitted.outcome.seconds = began.elapsed().as_secs_f64();
-        Ok(Some(fitted))
+        Ok(fitted)
     }
 
-    /// One net at one rate: its least held-out loss, and the net of that epoch.
+    /// One net at one rate, stopped early: its least held-out loss, and the net of that epoch.
     fn tune(
         &self,
         layers: Option<usize>,
         rate: f32,
-        epochs: u64,
+        (epochs, patience): (u64, u64),
         workers: &Workers,
         interrupt: &Interrupt,
     ) -> Result<Option<(f64, Fitted)>, Failure> {
@@ -161,11 +168,12 @@ impl<'a> Contest<'a> {
         let origin = Origin::of(self.base, self.base_path, layers, self.seed);
         let params = origin.params(&net, &self.base.params)?;
         let start = params.flat().to_vec();
-        let options = TuneOptions { epochs, ..TuneOptions::released(rate) };
+        let batch_size = (self.train.len() / UPDATES).clamp(BATCH[0], BATCH[1]);
+        let options = TuneOptions { epochs, batch_size, ..TuneOptions::released(rate) };
         let per_epoch = options.updates_per_epoch(self.train.len()) as f64;
         let mut tuner = Tuner::new(workers.ctx.clone(), net, params, options, self.seed)?;
         let held_out = HeldOut { rows: &self.held_out, items: &self.held_out_items };
-        let mut early = EarlyStop { patience: (epochs / PATIENCE).max(1), best: None };
+        let mut early = EarlyStop { patience, best: None };
         let (mut train, mut looked): (Curve, Curve) = (Vec::new(), Vec::new());
         let ended = workers.run(|| {
             fit(&mut tuner, &self.train, Some(held_out), Some(&mut early), |_, event| {

@@ -28,17 +28,28 @@ pub struct Key {
 }
 
 impl Journal {
-    /// Opens the file; a last line that was never finished is dropped.
+    /// Opens the file; a last line that was never finished is dropped. Its first line is `settings`, without which no
+    /// figures could be compared.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn open(path: &Path) -> Result<Journal, Failure> {
+    /// What the file system says; other settings.
+    pub fn open(path: &Path, settings: Value) -> Result<Journal, Failure> {
         let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
         let text = match fs::read_to_string(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             text => text.map_err(failed)?,
         };
-        let lines: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let mut lines: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
+        let own = json!({"what": "settings", "value": settings});
+        match lines.first() {
+            None => lines.push(own),
+            Some(first) if *first != own => {
+                let (was, is) = (&first["value"], &own["value"]);
+                let problem = format!("{}: begun with {was}, not {is}: take another --out-dir", path.display());
+                return Err(Failure::usage(problem));
+            }
+            Some(_) => (),
+        }
         let kept: String = lines.iter().map(|l| format!("{l}\n")).collect();
         let tmp = path.with_extension("jsonl.tmp");
         fs::write(&tmp, kept).and_then(|()| fs::rename(&tmp, path)).map_err(failed)?;
@@ -105,13 +116,16 @@ mod tests {
         let _ = fs::remove_file(&path);
         let key = |seed| Key { what: "scratch", task: "span", labels: 200, seed };
         let outcome = Outcome { seed: 3, score: 0.5, held_out: vec![(1.0, 0.25)], ..Outcome::default() };
-        Journal::open(&path).unwrap().put(&key(3), of_outcome(&outcome)).unwrap();
+        let open = |epochs: u64| Journal::open(&path, json!({"epochs": epochs}));
+        open(5).unwrap().put(&key(3), of_outcome(&outcome)).unwrap();
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"what\": \"scr").unwrap();
-        let journal = Journal::open(&path).unwrap();
+        let journal = open(5).unwrap();
         let again = to_outcome(journal.get(&key(3)).unwrap());
         assert_eq!((again.score, again.held_out), (0.5, vec![(1.0, 0.25)]));
         assert!(journal.get(&key(4)).is_none());
-        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+        let other = open(6).err().unwrap().line;
+        assert!(other.ends_with("begun with {\"epochs\":5}, not {\"epochs\":6}: take another --out-dir"), "{other}");
         fs::remove_file(&path).unwrap();
     }
 }

@@ -30,8 +30,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The number of labels that the table shows, where several are asked for.
+/// The number of labels where none is asked for; where several are, the table shows it.
 const TABLE: usize = 200;
+/// Epochs where none are asked for.
+const EPOCHS: u64 = 16;
 /// The task whose confusion and whose loss along the line are drawn.
 const DRAWN: WorldTask = WorldTask::Sentiment;
 /// Rows of the loss along the line.
@@ -52,7 +54,8 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
         return Ok(status);
     }
     let base = snapshot::open(&base_path, Access::Map)?;
-    let journal = Journal::open(&folder.join("results.jsonl"))?;
+    let journal =
+        Journal::open(&folder.join("results.jsonl"), json!({"epochs": args.epochs, "test_rows": args.test_rows}))?;
     let tasks: Vec<WorldTask> = match args.tasks.as_slice() {
         [] => WorldTask::ALL.to_vec(),
         names => WorldTask::ALL.into_iter().filter(|t| names.iter().any(|n| n == t.name())).collect(),
@@ -99,7 +102,7 @@ fn command(args: &DemoArgs) -> String {
     flag("--labels", (args.labels != [TABLE]).then(|| labels.join(",")));
     flag("--tasks", list(&args.tasks));
     flag("--test-rows", (args.test_rows != 2000).then(|| args.test_rows.to_string()));
-    flag("--epochs", (args.epochs != 15).then(|| args.epochs.to_string()));
+    flag("--epochs", (args.epochs != EPOCHS).then(|| args.epochs.to_string()));
     flag("--max-iters", args.max_iters.map(|n| n.to_string()));
     words.join(" ")
 }
@@ -382,10 +385,10 @@ fn metric(task: WorldTask) -> &'static str {
 fn asks(task: WorldTask) -> &'static str {
     match task {
         WorldTask::Sentiment => "Did the wish come true? The story is told without the sentence that says so.",
-        WorldTask::Entailment => "Is what the second text says of two people true, false or not told?",
+        WorldTask::Entailment => "Does what the second text says of two people follow from the first?",
         WorldTask::Paraphrase => "Do two texts tell the same of two people?",
         WorldTask::Ending => "Which of two ends is the story's?",
-        WorldTask::Tagging => "What does a person hold when they are named?",
+        WorldTask::Tagging => "Is who acts apart from the other, or empty-handed, or holding something?",
         WorldTask::Span => "Who has it, or where are they? Words of the story answer.",
     }
 }

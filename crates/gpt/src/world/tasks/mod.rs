@@ -3,10 +3,10 @@
 //! | task | kind | text | what is asked |
 //! |---|---|---|---|
 //! | sentiment | classification | a story without its last sentence | did the wish come true |
-//! | entailment | entailment | where two are and what they have, one place withheld; the same in other words | true, false, open |
+//! | entailment | entailment | where two are and what they have; one of the two in other words | does it follow |
 //! | paraphrase | similarity | where two are and what they have, in two ways | is it the same |
 //! | ending | choice | a story without its end | which of two ends is its own |
-//! | tagging | tagging | a story without its end | what a person holds, at four of the names |
+//! | tagging | tagging | a story without its end | who acts: apart, or beside the other and empty-handed or not |
 //! | span | span | a story without its end; "… was with", "… was in the" | who has it, where is somebody |
 //!
 //! Every row is a function of (seed, task, part, its number): a longer draw begins with the rows of a shorter one. Each
@@ -40,13 +40,13 @@ use crate::finetune::examples::{Example, Examples, TaskKind};
 pub enum WorldTask {
     /// Whether the wish came true.
     Sentiment,
-    /// Whether somebody is where a sentence says.
+    /// Whether one text follows from another.
     Entailment,
     /// Whether two texts tell the same.
     Paraphrase,
     /// Which end fits a story.
     Ending,
-    /// What people hold while the story goes on.
+    /// What those who act have, and whether they are alone.
     Tagging,
     /// Who has a thing, or where somebody is.
     Span,

@@ -72,20 +72,22 @@ pub(super) fn beginning(path: &Path, places: [&str; 2], wording: &[usize]) -> St
     told.collect::<Vec<_>>().join(" ")
 }
 
-/// `who` wishes for `thing`, in `place`.
-pub(super) fn wish_for(path: &Path, who: usize, thing: usize, place: &str, wording: usize) -> String {
-    let wish = say(Kind::WishThing, wording, &[('x', path.name(who)), ('t', &path.thing(thing))]);
-    format!("{} in the {place}.", wish.trim_end_matches('.'))
+/// Where both are in `state`, as the end of a story tells it.
+pub(super) fn end_places(path: &Path, state: &State, wording: usize) -> String {
+    let [p, q] = state.place.map(|p| PLACES[p]);
+    say(Kind::EndPlaces, wording, &[('x', path.name(0)), ('p', p), ('y', path.name(1)), ('q', q)])
 }
 
-/// Where both are and who has what in `state`, as the end of a story tells it; a space before it.
-pub(super) fn end(path: &Path, state: &State, wording: &[usize]) -> String {
-    let [p, q] = state.place.map(|p| PLACES[p]);
+/// Who has what in `state`, as the end of a story tells it.
+pub(super) fn end_things(path: &Path, state: &State, wording: usize) -> String {
     let (t, u) = (path.thing(0), path.thing(1));
     let [holds_t, holds_u] = state.holder.map(|k| path.name(k));
-    let places = say(Kind::EndPlaces, wording[0], &[('x', path.name(0)), ('p', p), ('y', path.name(1)), ('q', q)]);
-    let things = say(Kind::EndThings, wording[1], &[('t', &t), ('x', holds_t), ('u', &u), ('y', holds_u)]);
-    format!(" {places} {things}")
+    say(Kind::EndThings, wording, &[('t', &t), ('x', holds_t), ('u', &u), ('y', holds_u)])
+}
+
+/// Both, a space before them.
+pub(super) fn end(path: &Path, state: &State, wording: &[usize]) -> String {
+    format!(" {} {}", end_places(path, state, wording[0]), end_things(path, state, wording[1]))
 }
 
 /// `n` wordings.

@@ -160,17 +160,15 @@ fn tags_and_spans_are_what_the_text_says() {
         assert_eq!(tags.len(), row.text.split_whitespace().count());
         let mut asked: Vec<u32> = Vec::new();
         Told::replay(&row.text, |told, at, words| {
-            for (k, word) in words.iter().enumerate() {
-                let Some(tag) = tags[at + k] else { continue };
-                let who = told.people.iter().position(|p| p == word).expect("a name is asked about");
-                let holds = [0, 1].map(|t| u32::from(told.holder[t] == who));
-                assert_eq!(tag, holds[0] + 2 * holds[1], "{}, word {}", row.text, at + k);
-                asked.push(tag);
-            }
+            let Some(tag) = tags[at] else { return };
+            let who = told.people.iter().position(|p| *p == words[0]).expect("a name is asked about");
+            let holds = told.holder.contains(&who);
+            let right = if told.place[0] == told.place[1] { 1 + u32::from(holds) } else { 0 };
+            assert_eq!(tag, right, "{}, word {at}", row.text);
+            asked.push(tag);
         });
         asked.sort();
-        assert_eq!(asked, [0, 1, 2, 3], "{}", row.text);
-        assert!(row.text.split(' ').zip(tags).all(|(w, t)| t.is_none() || !w.ends_with('.')));
+        assert_eq!((asked, tags.iter().flatten().count()), (vec![0, 1, 2], 3), "{}", row.text);
     }
     for row in full(WorldTask::Span, Part::Train, 500).rows {
         let Some(Label::Spans(spans)) = &row.label else { panic!() };
@@ -189,38 +187,31 @@ fn tags_and_spans_are_what_the_text_says() {
 }
 
 #[test]
-fn entailment_follows_from_what_is_told_of_either_person() {
-    let mut rows = [[0; 2]; 3];
-    for row in full(WorldTask::Entailment, Part::Train, 600).rows {
-        let sentences: Vec<&str> = row.text.split_terminator('.').collect();
-        let mut told = Told::replay(&row.text[..sentences[0].len() + sentences[1].len() + 2], |_, _, _| {});
-        let wish = bag_of(sentences[2]);
-        assert!(["wanted", "wished"].contains(&wish[1]) && wish[wish.len() - 3..wish.len() - 1] == ["in", "the"]);
-        let hidden = told.place.iter().position(|p| *p == Some("night"));
-        let place = wish[wish.len() - 1];
-        // A place and a night, whichever of the two where somebody is.
-        assert_eq!(hidden.is_none(), place == "night", "{row:?}");
-        if let Some(who) = hidden {
-            assert_eq!((wish[0], told.place[1 - who] == Some(place)), (told.people[who], false), "{row:?}");
-            told.place[who] = None;
+fn what_follows_is_told_and_what_does_not_swaps_the_people() {
+    let mut of_places = 0;
+    for part in [Part::Train, Part::Test] {
+        for row in full(WorldTask::Entailment, part, 1_000).rows {
+            let told = Told::replay(&row.text, |_, _, _| {});
+            assert_ne!(told.place[0], told.place[1]);
+            // Half of an end: where both are, or who has what.
+            let whole = if row.text_b.contains(" end ") {
+                of_places += 1;
+                format!(
+                    "{} The {} was with {} and the {} was with {}.",
+                    row.text_b, told.things[0], told.people[0], told.things[1], told.people[1]
+                )
+            } else {
+                format!(
+                    " At the end {} was in the x and {} was in the y.{}",
+                    told.people[0], told.people[1], row.text_b
+                )
+            };
+            let said = ends_as(&told, &whole);
+            let said = if row.text_b.contains(" end ") { &said[..2] } else { &said[2..] };
+            assert_eq!(said, [class(&row) == 1; 2], "{row:?}");
         }
-        let said = ends_as(&told, &row.text_b);
-        let known = [told.place[0].is_some(), told.place[1].is_some(), true, true];
-        let first = told.people.iter().position(|p| *p == bag_of(&row.text_b)[3]).unwrap();
-        let known = if first == 0 { known } else { [known[1], known[0], true, true] };
-        let label = match said.iter().zip(known).filter(|(_, known)| *known).all(|(right, _)| *right) {
-            false => 1,
-            true if hidden.is_some() => 2,
-            true => 0,
-        };
-        assert_eq!(class(&row), label, "{row:?}");
-        rows[label][usize::from(hidden.is_some())] += 1;
-        // Both places stand in both texts, whatever the label.
-        let places = bag_of(&row.text_b);
-        assert!([places[7], places[13]].iter().all(|p| row.text.contains(p)), "{row:?}");
     }
-    assert_eq!((rows[0], rows[2]), ([200, 0], [0, 200]));
-    assert!(rows[1].iter().all(|n| (70..=130).contains(n)), "{rows:?}");
+    assert!((900..1100).contains(&of_places), "{of_places}");
 }
 
 #[test]
@@ -299,9 +290,7 @@ fn rows_fit_in_a_context() {
 #[test]
 fn bags_of_words_are_near_chance() {
     let mut over = Vec::new();
-    for (task, chance) in
-        [(WorldTask::Entailment, 100.0 / 3.0), (WorldTask::Paraphrase, 50.0), (WorldTask::Ending, 50.0)]
-    {
+    for (task, chance) in [(WorldTask::Entailment, 50.0), (WorldTask::Paraphrase, 50.0), (WorldTask::Ending, 50.0)] {
         let accuracy = bag::accuracy(&full(task, Part::Train, 4_000), &full(task, Part::Test, 2_000));
         println!("{}: {accuracy:.1}%", task.name());
         if accuracy > chance + 10.0 {

@@ -1,0 +1,125 @@
+//! A net tuned on few labels: rate and epochs chosen on a fifth of them, then all labels with what was chosen.
+
+use super::Outcome;
+use super::body::Body;
+use longhand_gpt::finetune::data::{Prediction, split};
+use longhand_gpt::finetune::encode::{Encoder, Item};
+use longhand_gpt::finetune::examples::{Example, Examples, Label};
+use longhand_gpt::finetune::fit::{EarlyStop, Event, HeldOut, fit};
+use longhand_gpt::finetune::net::TaskNet;
+use longhand_gpt::finetune::spec::TaskSpec;
+use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
+use longhand_tensor::Ctx;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// The share of the labels that a choice is made on.
+const HELD_OUT: f64 = 0.2;
+
+/// What is tried, and how it begins.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Blocks of the body that it begins with; none: from scratch.
+    pub layers: Option<usize>,
+    /// λ.
+    pub lambda: f32,
+    /// Rates, as shares of the body's peak.
+    pub rates: Vec<f32>,
+    /// Epochs at most.
+    pub epochs: u64,
+    /// Epochs without a lower held-out loss that end a run.
+    pub patience: u64,
+    /// Rows of an update.
+    pub batch: usize,
+}
+
+/// What came of a setting.
+pub struct Tuned {
+    /// What it says of the test rows.
+    pub predictions: Vec<Prediction>,
+    /// The rate that was chosen, as a share of the peak.
+    pub rate: f32,
+    /// The epochs that were chosen.
+    pub epochs: u64,
+    /// Held-out loss of that choice.
+    pub held_out: f64,
+    /// Parameters that train.
+    pub trained: usize,
+    /// All parameters.
+    pub all: usize,
+    /// Seconds of the last run, choice and test apart.
+    pub seconds: f64,
+}
+
+/// A task on a body.
+pub struct Tuning<'a> {
+    ctx: &'a Ctx,
+    body: &'a Body,
+    spec: TaskSpec,
+}
+
+impl<'a> Tuning<'a> {
+    /// The task of `spec`.
+    pub fn new(ctx: &'a Ctx, body: &'a Body, spec: TaskSpec) -> Self {
+        Tuning { ctx, body, spec }
+    }
+
+    fn encode(&self, rows: &[Example]) -> Outcome<Vec<Item>> {
+        let context = self.body.trained.model.config().n_positions;
+        let mut encoder = Encoder::new(&self.body.trained.tokenizer, &self.spec, context);
+        Ok(rows.iter().map(|row| encoder.encode(row)).collect::<Result<_, _>>()?)
+    }
+
+    fn tuner(&self, setting: &Setting, rate: f32, seed: u64) -> Outcome<Tuner> {
+        let net = TaskNet::new(self.body.trained.model.config(), self.spec.clone())?;
+        let mut params = net.init(seed)?;
+        if let Some(layers) = setting.layers {
+            net.transfer(&mut params, &self.body.trained.params, layers)?;
+        }
+        let mut options = TuneOptions::released(self.body.peak * rate);
+        (options.epochs, options.batch_size) = (setting.epochs, setting.batch);
+        options.objective.model_weight = if self.spec.trains.reaches_the_body() { setting.lambda } else { 0.0 };
+        Ok(Tuner::new(self.ctx.clone(), net, params, options, seed)?)
+    }
+
+    /// Tunes on `labels` as `setting` says, and asks about `test`. One rate and no patience leaves nothing to choose:
+    /// then all labels train from the start.
+    pub fn run(&self, setting: &Setting, labels: &Examples, test: &[Example], seed: u64) -> Outcome<Tuned> {
+        let (mut rate, mut epochs, mut held_out) = (setting.rates[0], setting.epochs, f64::NAN);
+        if setting.rates.len() > 1 || setting.patience < setting.epochs {
+            let (stay, held) = split(labels, HELD_OUT, seed);
+            let (items, held_items) = (self.encode(&stay.rows)?, self.encode(&held.rows)?);
+            let looked_at = HeldOut { rows: &held.rows, items: &held_items };
+            for &candidate in &setting.rates {
+                let mut tuner = self.tuner(setting, candidate, seed)?;
+                let mut early = EarlyStop { patience: setting.patience, best: None };
+                let go_on = |_: &Tuner, _: Event<'_>| Ok(ControlFlow::Continue(()));
+                fit(&mut tuner, &items, Some(looked_at), Some(&mut early), go_on)?;
+                if let Some(best) = early.best.filter(|b| held_out.is_nan() || b.report.loss < held_out) {
+                    (rate, epochs, held_out) = (candidate, best.report.epoch, best.report.loss);
+                }
+            }
+        }
+        let items = self.encode(&labels.rows)?;
+        let mut tuner = self.tuner(setting, rate, seed)?;
+        let started = Instant::now();
+        fit(&mut tuner, &items, None, None, |_, event| {
+            let is_last = matches!(event, Event::Epoch { epoch, .. } if epoch == epochs);
+            Ok(if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        let seconds = started.elapsed().as_secs_f64();
+        let predictions = tuner.predict(test, &self.encode(test)?)?;
+        let trained = tuner.net().trained().iter().map(|range| range.len()).fold(0, |sum, n| sum + n);
+        let all = tuner.net().layout().len();
+        Ok(Tuned { predictions, rate, epochs, held_out, trained, all, seconds })
+    }
+}
+
+/// For each row a 1 where the class is right, else a 0.
+pub fn right(rows: &[Example], predictions: &[Prediction]) -> String {
+    let one = |(row, said): (&Example, &Prediction)| match (&row.label, &said.label) {
+        (Some(Label::Class(a)), Label::Class(b)) if a == b => '1',
+        _ => '0',
+    };
+    rows.iter().zip(predictions).map(one).collect()
+}

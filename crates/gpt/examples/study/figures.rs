@@ -36,7 +36,7 @@ pub fn paired_bootstrap(pairs: &[(String, String)]) -> (f64, [f64; 2]) {
         }
     }
     let all = (rows * pairs.len()) as f64;
-    let whole = differences.iter().fold(0, |sum, d| sum + d) as f64 / all;
+    let whole = differences.iter().sum::<i64>() as f64 / all;
     let mut means: Vec<i64> = (0..RESAMPLES)
         .map(|resample| {
             let draws = Philox::new(SEED, Site::new(0, SiteKind::Sample), resample);

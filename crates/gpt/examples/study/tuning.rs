@@ -109,7 +109,7 @@ impl<'a> Tuning<'a> {
         })?;
         let seconds = started.elapsed().as_secs_f64();
         let predictions = tuner.predict(test, &self.encode(test)?)?;
-        let trained = tuner.net().trained().iter().map(|range| range.len()).fold(0, |sum, n| sum + n);
+        let trained = tuner.net().trained().iter().map(|range| range.len()).sum();
         let all = tuner.net().layout().len();
         Ok(Tuned { predictions, rate, epochs, held_out, trained, all, seconds })
     }

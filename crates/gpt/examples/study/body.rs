@@ -69,6 +69,8 @@ pub struct Body {
 const TELL: u64 = 250;
 /// Checkpoints of a run.
 const CHECKPOINTS: u64 = 10;
+/// Held-out texts that are looked at.
+const LOOKED_AT: usize = 1000;
 /// The seed of weights, order and dropout.
 const SEED: u64 = 1;
 
@@ -122,7 +124,8 @@ fn train(ctx: &Ctx, folder: &Path, plan: &Plan, texts: &[String], held_out: &[St
     // As the command line of `longhand train` has it: fine-tuning takes a quarter of this rate.
     let said = json!({ "args": ["--learning-rate", plan.rate.to_string()], "plan": format!("{plan:?}") });
     let mut documents = Documents::new(corpus::documents(texts, &tokenizer, plan.context)?, plan.context, SEED)?;
-    let mut held_out = Documents::new(corpus::documents(held_out, &tokenizer, plan.context)?, plan.context, SEED)?;
+    let few = &held_out[..held_out.len().min(LOOKED_AT)];
+    let mut held_out = Documents::new(corpus::documents(few, &tokenizer, plan.context)?, plan.context, SEED)?;
     let mut trainer = Trainer::new(ctx.clone(), Gpt::new(&config)?, options, SEED)?;
     if begun {
         let newest = checkpoint::load_newest(dir.checkpoints(), Part::Whole, Access::Read)?;

@@ -123,13 +123,15 @@ fn study(
         for seed in 0..seeds {
             let key = format!("{:016x} {} {name} {setting:?} seed {seed}", body.hash, kind.name());
             let line = journal.line(&key, || {
-                let tuned = Tuning::new(ctx, body, spec.clone()).run(&setting, train, &trial.rows, seed)?;
+                let tuning = Tuning::new(ctx, body, spec.clone());
+                let choice = tuning.choose(&setting, train, seed)?;
+                let tuned = tuning.run(&setting, choice, train, &trial.rows, seed)?;
                 let all: Vec<Value> =
                     figures(&tuned.predictions).into_iter().map(|(name, figure)| json!([name, figure])).collect();
                 let figure = all[0][1].clone();
                 Ok(json!({
-                    "name": name, "seed": seed, "figure": figure, "figures": all, "rate": tuned.rate,
-                    "epochs": tuned.epochs, "held_out": tuned.held_out, "seconds": tuned.seconds,
+                    "name": name, "seed": seed, "figure": figure, "figures": all, "rate": choice.rate,
+                    "epochs": choice.epochs, "held_out": choice.held_out, "seconds": tuned.seconds,
                 }))
             })?;
             eprintln!(

@@ -13,7 +13,7 @@ mod study;
 use longhand_gpt::finetune::baseline::Baseline;
 use longhand_gpt::finetune::data::{Format, Spec, read, sample};
 use longhand_gpt::finetune::examples::{Example, Examples, TaskKind};
-use longhand_gpt::finetune::spec::{TaskSpec, Trains};
+use longhand_gpt::finetune::spec::{Pooling, TaskSpec, Trains};
 use longhand_tensor::Ctx;
 use serde_json::{Value, json};
 use study::body::{self, Body, Plan};
@@ -22,7 +22,7 @@ use study::figures::{deviation, mean, paired_bootstrap, percent, share, table};
 use study::journal::Journal;
 use study::sentences::{self, Parts};
 use study::settings::Settings;
-use study::tuning::{Setting, Tuning, right};
+use study::tuning::{Choice, Setting, Tuning, right};
 use study::{Outcome, figures};
 
 const USAGE: &str = "sst2 DATA OUT [NAME=VALUE …]: the folder of the data, the folder of the results";
@@ -63,6 +63,7 @@ struct Study<'a> {
     seeds: u64,
     labels: usize,
     adapter: usize,
+    pool: Pooling,
 }
 
 fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
@@ -96,6 +97,7 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
         seeds: settings.get("seeds", 5)?,
         labels: settings.get("labels", 1000)?,
         adapter: settings.get("adapter", 16)?,
+        pool: Pooling::Mean,
     };
     for part in settings.get("parts", "few,all,table".to_string())?.split(',') {
         match part {
@@ -119,13 +121,16 @@ impl Study<'_> {
         self.body.trained.model.config().n_layer
     }
 
+    /// The mean of a text's tokens is what is classified: with a thousand labels that is above its last token for every net
+    /// and rate that was tried, from scratch and pre-trained.
     fn spec(&self, trains: Trains) -> TaskSpec {
-        TaskSpec { trains, ..TaskSpec::new(TaskKind::Classification, self.parts.train.labels.clone()) }
+        let spec = TaskSpec::new(TaskKind::Classification, self.parts.train.labels.clone());
+        TaskSpec { trains, pool: self.pool, ..spec }
     }
 
-    /// GPT-1's fine-tuning: a quarter of the peak, λ 0.5.
-    fn released(&self) -> Setting {
-        Setting { rates: vec![0.25], ..whole(Some(self.layers()), 0.5) }
+    /// The whole pre-trained net, λ 0.5.
+    fn pretrained(&self) -> Setting {
+        whole(Some(self.layers()), 0.5)
     }
 
     /// The labels of a seed: as many of each class.
@@ -133,31 +138,41 @@ impl Study<'_> {
         sample(&self.parts.train, self.labels, seed, true)
     }
 
-    /// A setting on the labels of a seed, tested.
-    fn line(&self, journal: &mut Journal, name: &str, s: &Setting, trains: Trains, seed: u64) -> Outcome<Value> {
-        let labels = self.labels_of(seed);
-        self.line_on(journal, name, (s, trains), (&labels, &self.test, seed))
+    /// The rate and epochs of a setting, chosen on a fifth of the labels of `seed`.
+    fn choose(&self, journal: &mut Journal, (s, spec): (&Setting, &TaskSpec), seed: u64) -> Outcome<Choice> {
+        let key = format!("{:016x} choice {:?} {:?} {s:?} seed {seed}", self.body.hash, spec.pool, spec.trains);
+        let line = journal.line(&key, || {
+            let labels = self.labels_of(seed);
+            let c = Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, &labels, seed)?;
+            Ok(json!({ "rate": c.rate, "epochs": c.epochs, "held_out": c.held_out }))
+        })?;
+        let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
+        Ok(Choice { rate: number("rate") as f32, epochs: number("epochs") as u64, held_out: number("held_out") })
     }
 
-    fn line_on(
+    /// A setting on labels with a choice, tested.
+    fn line(
         &self,
         journal: &mut Journal,
         name: &str,
-        (setting, trains): (&Setting, Trains),
+        (setting, spec, choice): (&Setting, &TaskSpec, Choice),
         (labels, test, seed): (&Examples, &[Example], u64),
     ) -> Outcome<Value> {
         let key = format!(
-            "{:016x} {name} {trains:?} {setting:?} labels {} test {} seed {seed}",
+            "{:016x} {name} {:?} {:?} {setting:?} rate {} epochs {} labels {} test {} seed {seed}",
             self.body.hash,
+            spec.pool,
+            spec.trains,
+            choice.rate,
+            choice.epochs,
             labels.rows.len(),
             test.len()
         );
         let line = journal.line(&key, || {
-            let tuned = Tuning::new(self.ctx, &self.body, self.spec(trains)).run(setting, labels, test, seed)?;
+            let tuned = Tuning::new(self.ctx, &self.body, spec.clone()).run(setting, choice, labels, test, seed)?;
             Ok(json!({
-                "name": name, "seed": seed, "right": right(test, &tuned.predictions), "rate": tuned.rate,
-                "epochs": tuned.epochs, "held_out": tuned.held_out, "trained": tuned.trained, "all": tuned.all,
-                "seconds": tuned.seconds,
+                "name": name, "seed": seed, "right": right(test, &tuned.predictions), "rate": tuned.choice.rate,
+                "epochs": tuned.choice.epochs, "trained": tuned.trained, "all": tuned.all, "seconds": tuned.seconds,
             }))
         })?;
         eprintln!(
@@ -197,10 +212,12 @@ impl Study<'_> {
             for (kind, (_, bits)) in kinds.into_iter().zip(&mut of) {
                 bits.push(self.baseline(journal, kind, (&labels, &self.test), seed)?);
             }
-            let scratch = self.line(journal, "from scratch", &whole(None, 0.5), Trains::All, seed)?;
-            let tuned = self.line(journal, "pre-trained", &self.released(), Trains::All, seed)?;
-            of[3].1.push(bits(&scratch));
-            of[4].1.push(bits(&tuned));
+            let spec = self.spec(Trains::All);
+            for (at, name, setting) in [(3, "from scratch", whole(None, 0.5)), (4, "pre-trained", self.pretrained())] {
+                let choice = self.choose(journal, (&setting, &spec), seed)?;
+                let line = self.line(journal, name, (&setting, &spec, choice), (&labels, &self.test, seed))?;
+                of[at].1.push(bits(&line));
+            }
         }
         let rows: Vec<Vec<String>> = of.iter().map(|(name, bits)| self.row(name, bits)).collect();
         println!(
@@ -250,9 +267,12 @@ impl Study<'_> {
         }
         settings.push(("from scratch".to_string(), whole(None, 0.5), Trains::All));
         let mut lines: Vec<Vec<Value>> = vec![Vec::new(); settings.len()];
-        for seed in 0..self.seeds {
-            for ((name, setting, trains), lines) in settings.iter().zip(&mut lines) {
-                lines.push(self.line(journal, name, setting, *trains, seed)?);
+        for ((name, setting, trains), lines) in settings.iter().zip(&mut lines) {
+            let spec = self.spec(*trains);
+            let choice = self.choose(journal, (setting, &spec), PROBE)?;
+            for seed in 0..self.seeds {
+                let labels = self.labels_of(seed);
+                lines.push(self.line(journal, name, (setting, &spec, choice), (&labels, &self.test, seed))?);
             }
         }
         let reference: Vec<String> = lines[0].iter().map(bits).collect();
@@ -285,11 +305,13 @@ impl Study<'_> {
             let bits = self.baseline(journal, kind, (all, test), 0)?;
             rows.push(vec![kind.name().to_string(), percent(share(&bits))]);
         }
-        // GPT-1's three epochs; a held-out fifth has nothing to choose.
-        let tuned = Setting { epochs: 3, patience: 3, ..self.released() };
-        let scratch = Setting { layers: None, rates: vec![0.5], ..tuned.clone() };
-        for (name, setting) in [("from scratch", scratch), ("pre-trained", tuned)] {
-            let line = self.line_on(journal, name, (&setting, Trains::All), (all, test, 0))?;
+        // GPT-1's three epochs, a quarter of the peak for the pre-trained net and half of it from scratch: nothing to choose.
+        let tuned = Setting { epochs: 3, ..self.pretrained() };
+        let scratch = Setting { layers: None, ..tuned.clone() };
+        let spec = self.spec(Trains::All);
+        for (name, setting, rate) in [("from scratch", scratch, 0.5), ("pre-trained", tuned, 0.25)] {
+            let choice = Choice { rate, epochs: setting.epochs, held_out: f64::NAN };
+            let line = self.line(journal, name, (&setting, &spec, choice), (all, test, 0))?;
             rows.push(vec![name.to_string(), percent(share(&bits(&line)))]);
         }
         println!("SST-2, all {} labels, {} dev sentences\n", all.rows.len(), self.dev);
@@ -306,7 +328,9 @@ impl Study<'_> {
             let test: Vec<Example> = drawn.rows.iter().filter(|r| !ids.contains(r.id.as_str())).cloned().collect();
             let words = self.baseline(journal, Baseline::BagOfWords, (&labels, &test), seed)?;
             eprintln!("{}, seed {seed}: {}", Baseline::BagOfWords.name(), percent(share(&words)));
-            self.line_on(journal, "pre-trained", (&self.released(), Trains::All), (&labels, &test, seed))?;
+            let (spec, setting) = (self.spec(Trains::All), self.pretrained());
+            let choice = Tuning::new(self.ctx, &self.body, spec.clone()).choose(&setting, &labels, seed)?;
+            self.line(journal, "pre-trained", (&setting, &spec, choice), (&labels, &test, seed))?;
         }
         Ok(())
     }

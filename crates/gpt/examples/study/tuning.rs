@@ -1,4 +1,4 @@
-//! A net tuned on few labels: rate and epochs chosen on a fifth of them, then all labels with what was chosen.
+//! A net tuned on few labels: rate and epochs chosen on a fifth of some labels, then a run on all with what was chosen.
 
 use super::Outcome;
 use super::body::Body;
@@ -33,16 +33,23 @@ pub struct Setting {
     pub batch: usize,
 }
 
+/// A rate, and the epochs of a run at that rate.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// The rate, as a share of the body's peak.
+    pub rate: f32,
+    /// Epochs after which the run ends; the schedule is that of the setting's epochs.
+    pub epochs: u64,
+    /// The figure that held-out rows gave it.
+    pub held_out: f64,
+}
+
 /// What came of a setting.
 pub struct Tuned {
     /// What it says of the test rows.
     pub predictions: Vec<Prediction>,
-    /// The rate that was chosen, as a share of the peak.
-    pub rate: f32,
-    /// The epochs that were chosen.
-    pub epochs: u64,
-    /// Held-out loss of that choice.
-    pub held_out: f64,
+    /// What it was tuned with.
+    pub choice: Choice,
     /// Parameters that train.
     pub trained: usize,
     /// All parameters.
@@ -82,36 +89,53 @@ impl<'a> Tuning<'a> {
         Ok(Tuner::new(self.ctx.clone(), net, params, options, seed)?)
     }
 
-    /// Tunes on `labels` as `setting` says, and asks about `test`. One rate and no patience leaves nothing to choose:
-    /// then all labels train from the start.
-    pub fn run(&self, setting: &Setting, labels: &Examples, test: &[Example], seed: u64) -> Outcome<Tuned> {
-        let (mut rate, mut epochs, mut held_out) = (setting.rates[0], setting.epochs, f64::NAN);
-        if setting.rates.len() > 1 || setting.patience < setting.epochs {
-            let (stay, held) = split(labels, HELD_OUT, seed);
-            let (items, held_items) = (self.encode(&stay.rows)?, self.encode(&held.rows)?);
-            let looked_at = HeldOut { rows: &held.rows, items: &held_items };
-            for &candidate in &setting.rates {
-                let mut tuner = self.tuner(setting, candidate, seed)?;
-                let mut early = EarlyStop { patience: setting.patience, best: None };
-                let go_on = |_: &Tuner, _: Event<'_>| Ok(ControlFlow::Continue(()));
-                fit(&mut tuner, &items, Some(looked_at), Some(&mut early), go_on)?;
-                if let Some(best) = early.best.filter(|b| held_out.is_nan() || b.report.loss < held_out) {
-                    (rate, epochs, held_out) = (candidate, best.report.epoch, best.report.loss);
+    /// The rate and the epochs that a fifth of `labels`, held out, scores highest by the task's first figure, and of equal
+    /// ones the first with the lowest loss.
+    pub fn choose(&self, setting: &Setting, labels: &Examples, seed: u64) -> Outcome<Choice> {
+        let (stay, held) = split(labels, HELD_OUT, seed);
+        let (items, held_items) = (self.encode(&stay.rows)?, self.encode(&held.rows)?);
+        let looked_at = HeldOut { rows: &held.rows, items: &held_items };
+        let mut best: Option<(Choice, f64)> = None;
+        for &rate in &setting.rates {
+            let mut tuner = self.tuner(setting, rate, seed)?;
+            let mut early = EarlyStop { patience: setting.patience, best: None };
+            fit(&mut tuner, &items, Some(looked_at), Some(&mut early), |_, event| {
+                if let Event::Epoch { epoch: epochs, report: Some(report), .. } = event {
+                    let (held_out, loss) = (report.scored.main(), report.loss);
+                    let better = |(b, lowest): &(Choice, f64)| {
+                        held_out > b.held_out || (held_out == b.held_out && loss < *lowest)
+                    };
+                    if best.as_ref().is_none_or(better) {
+                        best = Some((Choice { rate, epochs, held_out }, loss));
+                    }
                 }
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
         }
+        Ok(best.ok_or("a setting without a rate, or without an epoch")?.0)
+    }
+
+    /// Tunes on all of `labels` with `choice`, and asks about `test`.
+    pub fn run(
+        &self,
+        setting: &Setting,
+        choice: Choice,
+        labels: &Examples,
+        test: &[Example],
+        seed: u64,
+    ) -> Outcome<Tuned> {
         let items = self.encode(&labels.rows)?;
-        let mut tuner = self.tuner(setting, rate, seed)?;
+        let mut tuner = self.tuner(setting, choice.rate, seed)?;
         let started = Instant::now();
         fit(&mut tuner, &items, None, None, |_, event| {
-            let is_last = matches!(event, Event::Epoch { epoch, .. } if epoch == epochs);
+            let is_last = matches!(event, Event::Epoch { epoch, .. } if epoch == choice.epochs);
             Ok(if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         let seconds = started.elapsed().as_secs_f64();
         let predictions = tuner.predict(test, &self.encode(test)?)?;
         let trained = tuner.net().trained().iter().map(|range| range.len()).sum();
         let all = tuner.net().layout().len();
-        Ok(Tuned { predictions, rate, epochs, held_out, trained, all, seconds })
+        Ok(Tuned { predictions, choice, trained, all, seconds })
     }
 }
 

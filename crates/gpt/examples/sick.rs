@@ -116,7 +116,7 @@ fn study(
         table_rows.push(row(baseline.name(), &[line]));
     }
     let layers = body.trained.model.config().n_layer;
-    let tuned = Setting { layers: Some(layers), lambda: 0.5, rates: vec![0.5, 0.25], epochs, patience: 3, batch: 32 };
+    let tuned = Setting { layers: Some(layers), lambda: 0.5, rates: vec![0.5, 0.25], epochs, batch: 32 };
     let scratch = Setting { layers: None, rates: vec![1.0, 0.5, 0.25], ..tuned.clone() };
     for (name, setting) in [("pre-trained", tuned), ("from scratch", scratch)] {
         let mut lines = Vec::new();
@@ -131,15 +131,14 @@ fn study(
                 let figure = all[0][1].clone();
                 Ok(json!({
                     "name": name, "seed": seed, "figure": figure, "figures": all, "rate": choice.rate,
-                    "epochs": choice.epochs, "held_out": choice.held_out, "seconds": tuned.seconds,
+                    "held_out": choice.held_out, "seconds": tuned.seconds,
                 }))
             })?;
             eprintln!(
-                "{} {name}, seed {seed}: {} (rate {} of the peak, {} epochs, {:.0} s)",
+                "{} {name}, seed {seed}: {} (rate {} of the peak, {:.0} s)",
                 kind.name(),
                 line["figure"],
                 line["rate"],
-                line["epochs"],
                 line["seconds"].as_f64().unwrap_or(f64::NAN)
             );
             lines.push(line);

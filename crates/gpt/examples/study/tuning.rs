@@ -1,11 +1,11 @@
-//! A net tuned on few labels: rate and epochs chosen on a fifth of some labels, then a run on all with what was chosen.
+//! A net tuned on few labels: its rate chosen on a fifth of some labels, then a run on all at the rate that was chosen.
 
 use super::Outcome;
 use super::body::Body;
 use longhand_gpt::finetune::data::{Prediction, split};
 use longhand_gpt::finetune::encode::{Encoder, Item};
 use longhand_gpt::finetune::examples::{Example, Examples, Label};
-use longhand_gpt::finetune::fit::{EarlyStop, Event, HeldOut, fit};
+use longhand_gpt::finetune::fit::{HeldOut, fit, look};
 use longhand_gpt::finetune::net::TaskNet;
 use longhand_gpt::finetune::spec::TaskSpec;
 use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
@@ -25,21 +25,17 @@ pub struct Setting {
     pub lambda: f32,
     /// Rates, as shares of the body's peak.
     pub rates: Vec<f32>,
-    /// Epochs at most.
+    /// Epochs.
     pub epochs: u64,
-    /// Epochs without a lower held-out loss that end a run.
-    pub patience: u64,
     /// Rows of an update.
     pub batch: usize,
 }
 
-/// A rate, and the epochs of a run at that rate.
+/// A rate that was chosen.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice {
-    /// The rate, as a share of the body's peak.
+    /// As a share of the body's peak.
     pub rate: f32,
-    /// Epochs after which the run ends; the schedule is that of the setting's epochs.
-    pub epochs: u64,
     /// The figure that held-out rows gave it.
     pub held_out: f64,
 }
@@ -89,8 +85,8 @@ impl<'a> Tuning<'a> {
         Ok(Tuner::new(self.ctx.clone(), net, params, options, seed)?)
     }
 
-    /// The rate and the epochs that a fifth of `labels`, held out, scores highest by the task's first figure, and of equal
-    /// ones the first with the lowest loss.
+    /// The rate whose run a fifth of `labels`, held out, scores highest by the task's first figure, and of equal ones the
+    /// one with the lowest loss.
     pub fn choose(&self, setting: &Setting, labels: &Examples, seed: u64) -> Outcome<Choice> {
         let (stay, held) = split(labels, HELD_OUT, seed);
         let (items, held_items) = (self.encode(&stay.rows)?, self.encode(&held.rows)?);
@@ -98,21 +94,16 @@ impl<'a> Tuning<'a> {
         let mut best: Option<(Choice, f64)> = None;
         for &rate in &setting.rates {
             let mut tuner = self.tuner(setting, rate, seed)?;
-            let mut early = EarlyStop { patience: setting.patience, best: None };
-            fit(&mut tuner, &items, Some(looked_at), Some(&mut early), |_, event| {
-                if let Event::Epoch { epoch: epochs, report: Some(report), .. } = event {
-                    let (held_out, loss) = (report.scored.main(), report.loss);
-                    let better = |(b, lowest): &(Choice, f64)| {
-                        held_out > b.held_out || (held_out == b.held_out && loss < *lowest)
-                    };
-                    if best.as_ref().is_none_or(better) {
-                        best = Some((Choice { rate, epochs, held_out }, loss));
-                    }
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
+            fit(&mut tuner, &items, None, None, |_, _| Ok(ControlFlow::Continue(())))?;
+            let report = look(&mut tuner, setting.epochs, looked_at)?;
+            let (held_out, loss) = (report.scored.main(), report.loss);
+            let better =
+                |(b, lowest): &(Choice, f64)| held_out > b.held_out || (held_out == b.held_out && loss < *lowest);
+            if best.as_ref().is_none_or(better) {
+                best = Some((Choice { rate, held_out }, loss));
+            }
         }
-        Ok(best.ok_or("a setting without a rate, or without an epoch")?.0)
+        Ok(best.ok_or("a setting without a rate")?.0)
     }
 
     /// Tunes on all of `labels` with `choice`, and asks about `test`.
@@ -127,10 +118,7 @@ impl<'a> Tuning<'a> {
         let items = self.encode(&labels.rows)?;
         let mut tuner = self.tuner(setting, choice.rate, seed)?;
         let started = Instant::now();
-        fit(&mut tuner, &items, None, None, |_, event| {
-            let is_last = matches!(event, Event::Epoch { epoch, .. } if epoch == choice.epochs);
-            Ok(if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        fit(&mut tuner, &items, None, None, |_, _| Ok(ControlFlow::Continue(())))?;
         let seconds = started.elapsed().as_secs_f64();
         let predictions = tuner.predict(test, &self.encode(test)?)?;
         let trained = tuner.net().trained().iter().map(|range| range.len()).sum();

@@ -11,7 +11,7 @@ use crate::tables;
 use longhand_gpt::error::Error;
 use longhand_gpt::finetune::baseline::Baseline;
 use longhand_gpt::finetune::data::{Format, Labelled, Prediction, write_predictions};
-use longhand_gpt::finetune::encode::{Encoder, Item};
+use longhand_gpt::finetune::encode::Encoder;
 use longhand_gpt::finetune::examples::{Examples, TaskKind};
 use longhand_gpt::finetune::score::{Scored, score};
 use longhand_gpt::finetune::tuned::{self, Tuned};
@@ -40,8 +40,7 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
     let examples = rows::for_net(args.rows.as_deref(), &row_args, tuned.net.spec(), Labelled::Required)?;
     let workers = Workers::new(args.threads)?;
     let mut asked = Asked::new(tuned, &workers)?;
-    let (said, items) = asked.predict(&workers, &examples)?;
-    let loss = workers.run(|| asked.tuner.loss(&items))?;
+    let (loss, said) = asked.judge(&workers, &examples)?;
     let spec = asked.tuner.net().spec().clone();
     let scored = score(&spec, &examples.rows, &said);
     if let Some(path) = &args.predictions {
@@ -131,21 +130,21 @@ impl Asked {
         Ok(Asked { tuner: Tuner::new(workers.ctx.clone(), net, params, options, 0)?, tokenizer })
     }
 
-    /// What the net says of each row.
+    /// The mean loss, NaN where no answer is known, and what the net says of each row.
     ///
     /// # Errors
     /// A character that the tokenizer does not know.
-    pub fn predict(&mut self, workers: &Workers, examples: &Examples) -> Result<(Vec<Prediction>, Vec<Item>), Failure> {
+    pub fn judge(&mut self, workers: &Workers, examples: &Examples) -> Result<(f64, Vec<Prediction>), Failure> {
         let net = self.tuner.net();
         let items =
             Encoder::new(&self.tokenizer, net.spec(), net.context()).encode_all(&examples.rows, &examples.path)?;
-        let mut said = workers.run(|| self.tuner.predict(&examples.rows, &items))?;
+        let (loss, mut said) = workers.run(|| self.tuner.judge(&examples.rows, &items))?;
         if examples.kind == TaskKind::Sequence {
             let texts = workers.run(|| self.tuner.write(&self.tokenizer, &examples.rows))?;
             for (prediction, text) in said.iter_mut().zip(texts) {
                 prediction.label = longhand_gpt::finetune::examples::Label::Text(text);
             }
         }
-        Ok((said, items))
+        Ok((loss, said))
     }
 }

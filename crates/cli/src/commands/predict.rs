@@ -43,7 +43,7 @@ pub fn run(args: &PredictArgs) -> Result<u8, Failure> {
         }
     };
     let workers = Workers::new(args.threads)?;
-    let (said, _) = Asked::new(tuned, &workers)?.predict(&workers, &examples)?;
+    let (_, said) = Asked::new(tuned, &workers)?.judge(&workers, &examples)?;
     let mut out = io::stdout().lock();
     let written = match format {
         Some(format) => write_predictions(&mut out, format, spec.kind, &examples.rows, &said, &spec.labels),

@@ -136,7 +136,6 @@ pub fn fit(
 /// # Errors
 /// As the net.
 pub fn look(tuner: &mut Tuner, epoch: u64, held_out: HeldOut<'_>) -> Result<EpochReport> {
-    let loss = tuner.loss(held_out.items)?;
-    let said = tuner.predict(held_out.rows, held_out.items)?;
+    let (loss, said) = tuner.judge(held_out.rows, held_out.items)?;
     Ok(EpochReport { epoch, loss, scored: score(tuner.net().spec(), held_out.rows, &said) })
 }

@@ -190,10 +190,11 @@ impl TaskNet {
         self.head(e, features)
     }
 
-    /// Every loss of a batch; a training executor also has the gradients of its weighted sum ready for its backward.
+    /// Every loss of a batch, and the head's outputs; a training executor also has the gradients of the losses' weighted sum
+    /// ready for its backward.
     /// # Errors
     /// As `outputs`; a target out of range.
-    pub fn losses<E: Exec>(&self, e: &mut E, batch: &TaskBatch, losses: &mut TaskLosses) -> Result<()> {
+    pub fn losses<E: Exec>(&self, e: &mut E, batch: &TaskBatch, losses: &mut TaskLosses) -> Result<Vec<E::T>> {
         let (x, features) = self.body(e, batch)?;
         losses.model.clear();
         if !batch.model_targets.is_empty() {
@@ -206,10 +207,11 @@ impl TaskNet {
         losses.task.clear();
         losses.task.resize(batch.weights.len(), 0.0);
         let (Some(&first), Some(&last)) = (outputs.first(), outputs.last()) else {
-            return Ok(());
+            return Ok(outputs);
         };
         if !batch.scores.is_empty() {
-            return Ok(e.squared_errors(first, &batch.scores, &batch.weights, &mut losses.task)?);
+            e.squared_errors(first, &batch.scores, &batch.weights, &mut losses.task)?;
+            return Ok(outputs);
         }
         e.softmax_losses(first, &batch.runs, &batch.targets, &batch.weights, &mut losses.task)?;
         if !batch.second_targets.is_empty() {
@@ -218,7 +220,7 @@ impl TaskNet {
             let (targets, weights) = (&batch.second_targets, &batch.second_weights);
             e.softmax_losses(last, &batch.runs, targets, weights, &mut losses.second)?;
         }
-        Ok(())
+        Ok(outputs)
     }
 
     /// The body's last activations, and the features that the head reads of them, or of every layer.

@@ -237,7 +237,7 @@ impl Tuner {
             let (batch, losses) = (&mut self.batch, &mut self.losses);
             batch.fill(net.spec(), rows[part.clone()].iter().copied(), Some((objective, &totals)));
             // Updates differ in their passes: of as many as any can have, no two passes have the same number.
-            self.learner.pass((i as u64, most), &batch.batch, |tape| net.losses(tape, batch, losses))?;
+            self.learner.pass((i as u64, most), &batch.batch, |tape| net.losses(tape, batch, losses).map(drop))?;
             let (t, m) = weighted(batch, losses, objective.model_weight);
             (task, model) = (task + t, model + m);
             if !(task + model).is_finite() {
@@ -252,34 +252,43 @@ impl Tuner {
     /// # Errors
     /// As the net.
     pub fn loss(&mut self, items: &[Item]) -> Result<f64> {
-        let mut objective = self.options.objective.clone();
-        objective.model_weight = 0.0;
-        let totals = objective.totals(self.net.spec(), items);
-        let mut sum = 0.0;
-        self.each_pass(items, Some((&objective, &totals)), |tuner, _| {
-            let (net, batch, losses) = (&tuner.net, &tuner.batch, &mut tuner.losses);
-            tuner.learner.infer(&batch.batch, |infer| net.losses(infer, batch, losses))?;
-            sum += weighted(batch, losses, 0.0).0;
-            Ok(())
-        })?;
-        Ok(if totals.is_empty() { f64::NAN } else { sum })
+        self.ask(None, items, true).map(|(loss, _)| loss)
     }
 
     /// What the net says of each row. A row has the same bits alone and among others.
     /// # Errors
     /// As the net.
     pub fn predict(&mut self, rows: &[Example], items: &[Item]) -> Result<Vec<Prediction>> {
-        assert_eq!(rows.len(), items.len(), "an item a row");
-        let mut all: Vec<Option<Prediction>> = vec![None; items.len()];
-        self.each_pass(items, None, |tuner, part| {
-            let (net, batch) = (&tuner.net, &tuner.batch);
+        self.ask(Some(rows), items, false).map(|(_, said)| said)
+    }
+
+    /// Both, for the cost of one.
+    /// # Errors
+    /// As the net.
+    pub fn judge(&mut self, rows: &[Example], items: &[Item]) -> Result<(f64, Vec<Prediction>)> {
+        self.ask(Some(rows), items, true)
+    }
+
+    fn ask(&mut self, rows: Option<&[Example]>, items: &[Item], losses: bool) -> Result<(f64, Vec<Prediction>)> {
+        assert!(rows.is_none_or(|rows| rows.len() == items.len()), "an item a row");
+        let mut objective = self.options.objective.clone();
+        objective.model_weight = 0.0;
+        let totals = objective.totals(self.net.spec(), items);
+        let mut sum = 0.0;
+        let mut all: Vec<Option<Prediction>> = vec![None; if rows.is_some() { items.len() } else { 0 }];
+        self.each_pass(items, losses.then_some((&objective, &totals)), |tuner, part| {
+            let (net, batch, of_batch) = (&tuner.net, &tuner.batch, &mut tuner.losses);
             let (mut first, mut second) = (Vec::new(), Vec::new());
             tuner.learner.infer(&batch.batch, |infer| {
-                let outputs = net.outputs(infer, batch)?;
+                let outputs = if losses { net.losses(infer, batch, of_batch)? } else { net.outputs(infer, batch)? };
                 first.extend(outputs.first().map_or(&[][..], |x| infer.values(*x)));
                 second.extend(outputs.get(1).map_or(&[][..], |x| infer.values(*x)));
                 Ok(())
             })?;
+            if losses {
+                sum += weighted(batch, of_batch, 0.0).0;
+            }
+            let Some(rows) = rows else { return Ok(()) };
             let (spec, mut start) = (net.spec(), 0);
             for &i in part {
                 let end = start + outputs_of(net, &items[i]);
@@ -289,7 +298,8 @@ impl Tuner {
             }
             Ok(())
         })?;
-        Ok(all.into_iter().map(|p| p.unwrap_or_else(|| unreachable!("every row is in one pass"))).collect())
+        let loss = if losses && !totals.is_empty() { sum } else { f64::NAN };
+        Ok((loss, all.into_iter().map(|p| p.unwrap_or_else(|| unreachable!("every row is in one pass"))).collect()))
     }
 
     /// Runs `work` on passes over `items`, neighbours in length together; it is given the items' places.

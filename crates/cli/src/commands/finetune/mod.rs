@@ -179,8 +179,9 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     }
     let (examples, held_out) = read(&stored)?;
     if hash_of(&examples, &held_out) != rows_hash {
-        let changed = "has changed since the run began, or --dev: a resume needs the rows that it began with";
-        return Err(Failure::new(format!("{}: {changed}", examples.path.display())));
+        let dev = stored.dev.as_ref().map_or(String::new(), |dev| format!(" or {}", dev.display()));
+        let changed = "has changed since the run began: a resume needs the rows that it began with";
+        return Err(Failure::new(format!("{}{dev}: {changed}", examples.path.display())));
     }
     let base_path = stored.model.clone().unwrap_or_default();
     let base = snapshot::open(&base_path, access(args.no_mmap))?;

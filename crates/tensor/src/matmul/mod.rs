@@ -86,8 +86,8 @@ impl Operand<'_> {
 /// Shapes: c (M, N) with adjacent columns, a (M, K) and b (K, N) with any strides; a transposition is `.t()`.
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
-/// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C; scratch 4·M·K bytes, at most 16 MiB or what
-/// 264 rows of A take, and 96 KiB a task.
+/// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C (AVX-512: 528); scratch 4·M·K bytes, at most
+/// 16 MiB or what so many rows of A take, and 96 KiB a task (256).
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
 /// # Errors
@@ -110,13 +110,14 @@ pub fn matmul<'b>(
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let cut = params::cut(m, n, k);
     let shape = TileShape::of(ctx.isa());
+    let blocks = params::blocks(shape.nv);
+    let cut = params::cut(m, n, k, blocks.mc);
     let mut product = Product {
         ctx,
         shape,
         k,
-        kc: params::depth(k, shape.nv),
+        kc: params::depth(k, blocks.kc),
         a,
         a_packed: None,
         b,

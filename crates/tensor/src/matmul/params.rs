@@ -6,12 +6,17 @@
 //! ```text
 //! constant   value  reason
 //! MR × NR    6 × 16 on AVX2, 14 × 32 on AVX-512: see the tokens in `simd`
-//! KC         384    a B panel of 384 × 16 f32 is 24 KiB, three quarters of Zen 3's L1 (32 KiB); A's panel streams
-//!                   by (9 KiB). 256 measured 2% slower, 512 the same
-//!            256    where tiles are two panels wide, as on AVX-512: 32 of Sapphire Rapids' 48 KiB
-//! MC         264    an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB), a quarter of
-//!                   Sapphire Rapids' (2 MiB); 264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
-//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 KiB beside A in L2
+//! KC         384    `ONE_PANEL`: a B panel of 384 × 16 f32 is 24 KiB, three quarters of Zen 3's L1 (32 KiB); A's panel
+//!                   streams by (9 KiB). 256 measured 2% slower, 512 the same
+//!            1024   `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
+//!                   panels need not stay in L1, and C is visited once for all of a GPT's K. On Zen 5 256 × 32 columns,
+//!                   32 of 48 KiB of L1, was 1 to 2% slower on 256 rows, 5% on 1024³ and 14% on 4096 × 3072 × 768
+//! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
+//!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
+//!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
+//!                   time; 528 × 768 is 1.5 of Sapphire Rapids' 2 MiB, and more than Zen 5's L2 (1 MiB), whose L3
+//!                   keeps up. 264 measured 2 to 5% slower from 1,024 rows on
+//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 256 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
 //!                   the columns of a task
 //! ```
@@ -22,12 +27,21 @@ pub(super) const PANEL: usize = 16;
 /// Panels of B that are packed together.
 pub(super) const STRIP: usize = 4;
 
-/// Most steps of k between two visits to C, for tiles one panel wide and for wider ones.
-pub(super) const KC: usize = 384;
-pub(super) const KC_WIDE: usize = 256;
+/// The most rows of C in a task, and steps of k between two visits to C.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blocks {
+    pub mc: usize,
+    pub kc: usize,
+}
 
-/// Most rows of C in a task.
-pub(super) const MC: usize = 264;
+/// Blocks for tiles one panel wide, and for wider ones.
+pub(super) const ONE_PANEL: Blocks = Blocks { mc: 264, kc: 384 };
+pub(super) const TWO_PANELS: Blocks = Blocks { mc: 528, kc: 1024 };
+
+/// Blocks for tiles of `nv` panels.
+pub(super) fn blocks(nv: usize) -> Blocks {
+    if nv > 1 { TWO_PANELS } else { ONE_PANEL }
+}
 
 /// Rows up to which A, if they are contiguous, is read in place and a whole row of B's panels is streamed once:
 /// generation.
@@ -63,14 +77,14 @@ pub(super) struct Cut {
     pub cols: usize,
 }
 
-/// Cuts C by its shape alone. Rows: blocks of at most MC, of nearly equal height. Then the columns are halved until
+/// Cuts C by its shape and the ISA's blocks alone. Rows: blocks of at most `mc`, of nearly equal height. Then the columns are halved until
 /// a large product has `TASKS` tasks, for tasks beside each other share the packed A and pack B but once; and
 /// then the rows, for products too narrow for that.
-pub(super) fn cut(m: usize, n: usize, k: usize) -> Cut {
+pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize) -> Cut {
     // Below 16 rows the reading of B takes the time, not the arithmetic.
     let macs = m.max(16).saturating_mul(n).saturating_mul(k.max(1));
     let panels = n.div_ceil(PANEL).max(1);
-    let (mut rows, mut cols) = (m.div_ceil(MC).max(1), 1);
+    let (mut rows, mut cols) = (m.div_ceil(mc).max(1), 1);
     let want = (macs / TASK).clamp(1, TASKS);
     while rows * cols < want && panels.div_ceil(cols * 2) * PANEL >= MIN_COLS {
         cols *= 2;
@@ -85,10 +99,9 @@ pub(super) fn cut(m: usize, n: usize, k: usize) -> Cut {
     Cut { tm, tn, rows: m.div_ceil(tm), cols: n.div_ceil(tn) }
 }
 
-/// Steps of k in a block for tiles of `nv` panels: all blocks of nearly equal depth.
-pub(super) fn depth(k: usize, nv: usize) -> usize {
-    let most = if nv > 1 { KC_WIDE } else { KC };
-    k.div_ceil(k.div_ceil(most).max(1)).max(1)
+/// Steps of k in a block: all blocks of nearly equal depth, at most `kc`.
+pub(super) fn depth(k: usize, kc: usize) -> usize {
+    k.div_ceil(k.div_ceil(kc).max(1)).max(1)
 }
 
 #[cfg(test)]
@@ -99,15 +112,18 @@ mod tests {
     fn chunks_cover_c_and_small_products_are_one_task() {
         for (m, n, k) in [(1, 1, 1), (64, 64, 64), (256, 768, 768), (1000, 50257, 768), (7, 3000, 5000), (5000, 9, 99)]
         {
-            let c = cut(m, n, k);
-            assert!(c.tm * c.rows >= m && c.tm * (c.rows - 1) < m, "{c:?}");
-            assert!(c.tn * c.cols >= n && c.tn * (c.cols - 1) < n, "{c:?}");
-            assert!(c.tm <= MC && c.tn.is_multiple_of(32), "{c:?}");
+            for mc in [ONE_PANEL.mc, TWO_PANELS.mc] {
+                let c = cut(m, n, k, mc);
+                assert!(c.tm * c.rows >= m && c.tm * (c.rows - 1) < m, "{c:?}");
+                assert!(c.tn * c.cols >= n && c.tn * (c.cols - 1) < n, "{c:?}");
+                assert!(c.tm <= mc && c.tn.is_multiple_of(32), "{c:?}");
+            }
         }
-        assert_eq!((cut(64, 64, 64).rows, cut(64, 64, 64).cols), (1, 1));
+        let (small, narrow) = (cut(64, 64, 64, 264), cut(768, 128, 128, 264));
+        assert_eq!((small.rows, small.cols), (1, 1));
         // A small GPT's 128 columns keep eight threads busy.
-        assert_eq!((cut(768, 128, 128).rows, cut(768, 128, 128).cols), (3, 4));
-        let big = cut(1024, 1024, 1024);
+        assert_eq!((narrow.rows, narrow.cols), (3, 4));
+        let big = cut(1024, 1024, 1024, 528);
         assert!(big.rows * big.cols >= TASKS, "{big:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Every ISA against the plain chain, with ==.
 
-use super::params::{KC, MC};
+use super::params::{Blocks, ONE_PANEL, TWO_PANELS};
 use super::*;
 use crate::kernels::{GeluKind, gelu_forward};
 use crate::reference::{self, Fused32, Unfused32};
@@ -167,11 +167,13 @@ fn every_layout_equals_the_chain() {
 fn blocks_and_tasks_equal_the_chain() {
     let both = Case { bias: true, gelu: Some(GeluKind::Tanh), residual: true, ..PLAIN };
     // Two blocks of k, two blocks of rows, several tasks, few rows over several blocks of k.
-    check(Case { m: 20, n: 40, k: 2 * KC + 1, acc: Accumulate::Add, ..both });
-    check(Case { m: MC + 5, n: 30, k: 33, ..both });
-    check(Case { m: MC + 5, n: 140, k: 70, a: Transposed, ..both });
+    for Blocks { mc, kc } in [ONE_PANEL, TWO_PANELS] {
+        check(Case { m: 20, n: 40, k: 2 * kc + 1, acc: Accumulate::Add, ..both });
+        check(Case { m: mc + 5, n: 30, k: 33, ..both });
+        check(Case { m: mc + 5, n: 140, k: 70, a: Transposed, ..both });
+        check(Case { m: 3, n: 300, k: 2 * kc + 77, b: Transposed, acc: Accumulate::Add, ..both });
+    }
     check(Case { m: 100, n: 530, k: 90, b: Transposed, gelu: Some(GeluKind::Erf), ..both });
-    check(Case { m: 3, n: 300, k: 2 * KC + 77, b: Transposed, acc: Accumulate::Add, ..both });
 }
 
 #[test]

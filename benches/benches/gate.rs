@@ -27,7 +27,7 @@
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, SamplingMode, Throughput};
-use longhand_benches::gate::{BASELINES, CASES, Decision, ISAS, Interval, Limits, decide};
+use longhand_benches::gate::{BASELINES, CASES, Decision, ISAS, Interval, Limits, cpu_name, decide};
 use longhand_measure::cases::{self, Run};
 use longhand_measure::sampling::median;
 use longhand_measure::{peak, pool};
@@ -196,13 +196,16 @@ struct Row {
 }
 
 fn run(limits: &Limits) -> Result<Vec<Row>, String> {
+    let cpu = cpu_name(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
     let mut rows = Vec::new();
     for name in ISAS {
         let Some(isa) = Isa::available().into_iter().find(|isa| isa.name() == name) else { continue };
+        let of = limits.name(&cpu, name);
+        println!("{name}: limits of \"{of}\", this CPU being \"{cpu}\"");
         for (case, suffix) in CASES {
             let attention = cases::named(&[&format!("attention_{suffix}")]).swap_remove(0);
             for over in BASELINES {
-                let limit = limits.of(name, case, over);
+                let limit = limits.of(of, name, case, over);
                 let mut sides = Sides::new(isa, &attention, over);
                 let group = format!("gate_{name}_{case}");
                 let decision = decide(limit, limits.rounds, |samples| {

@@ -1,4 +1,4 @@
-//! What the gate decides: limits from `gate.toml`, intervals from Criterion's estimates, a verdict from both.
+//! What the gate decides: limits of this CPU from `gate.toml`, intervals from Criterion's estimates, a verdict from both.
 //!
 //! ```text
 //! lower end of the interval > limit                    refused
@@ -135,13 +135,20 @@ pub struct Rounds {
     pub confidence: f64,
 }
 
-/// `gate.toml`.
+/// `gate.toml`: how much is measured, and limits for CPUs by name. How far attention stays behind a product depends on
+/// the core: what is slow on one is as it should be on another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// How much is measured.
     pub rounds: Rounds,
-    ratios: BTreeMap<[&'static str; 3], f64>,
+    cpus: BTreeMap<String, Ratios>,
 }
+
+/// The highest ratio accepted for a case of `CASES` over one of `BASELINES` on one of `ISAS`.
+type Ratios = BTreeMap<[&'static str; 3], f64>;
+
+/// The limits of a CPU that has none of its own.
+pub const OTHER: &str = "other";
 
 /// Greatest limit that makes sense: the fused attention at a hundredth of the peak.
 const HIGHEST: f64 = 100.0;
@@ -155,26 +162,64 @@ impl Limits {
         let most = whole(&mut rounds, "most", samples, 10_000)?;
         let confidence = number(&mut rounds, "rounds", "confidence", 0.5, 0.9999)?;
         nothing_else(&rounds, "rounds.")?;
-        let mut ratios = BTreeMap::new();
-        for isa in ISAS {
-            let mut cases = table(&mut root, "", isa)?;
-            for (case, _) in CASES {
-                let mut overs = table(&mut cases, &format!("{isa}."), case)?;
-                for over in BASELINES {
-                    let ratio = number(&mut overs, &format!("{isa}.{case}"), over, 0.01, HIGHEST)?;
-                    ratios.insert([isa, case, over], ratio);
-                }
-                nothing_else(&overs, &format!("{isa}.{case}."))?;
-            }
-            nothing_else(&cases, &format!("{isa}."))?;
+        let mut cpus = BTreeMap::new();
+        let other = table(&mut root, "", OTHER)?;
+        cpus.insert(OTHER.to_string(), ratios(other, OTHER, true)?);
+        for cpu in root.keys().cloned().collect::<Vec<_>>() {
+            let isas = table(&mut root, "", &cpu)?;
+            let limits = ratios(isas, &cpu, false)?;
+            cpus.insert(cpu, limits);
         }
-        nothing_else(&root, "")?;
-        Ok(Limits { rounds: Rounds { samples, most, confidence }, ratios })
+        Ok(Limits { rounds: Rounds { samples, most, confidence }, cpus })
     }
 
-    /// The highest ratio accepted for a case of `CASES` over one of `BASELINES` on one of `ISAS`.
-    pub fn of(&self, isa: &'static str, case: &'static str, over: &'static str) -> f64 {
-        self.ratios[&[isa, case, over]]
+    /// The name whose limits hold for `cpu` on `isa`: the longest that is `cpu` or the beginning of it, "AuthenticAMD-26"
+    /// for "AuthenticAMD-26-2", and has limits for that instruction set; else `OTHER`.
+    pub fn name(&self, cpu: &str, isa: &str) -> &str {
+        let begins =
+            |name: &&String| cpu.strip_prefix(name.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('-'));
+        let has = |name: &&String| self.cpus[*name].keys().any(|[of, ..]| *of == isa);
+        self.cpus.keys().filter(begins).filter(has).max_by_key(|name| name.len()).map_or(OTHER, String::as_str)
+    }
+
+    /// The highest ratio that `name` accepts for a case of `CASES` over one of `BASELINES` on one of `ISAS`.
+    pub fn of(&self, name: &str, isa: &'static str, case: &'static str, over: &'static str) -> f64 {
+        self.cpus[name][&[isa, case, over]]
+    }
+}
+
+/// The limits of one CPU: of every instruction set, or of those that are there, each whole.
+fn ratios(mut isas: toml::Table, cpu: &str, all: bool) -> Result<Ratios, String> {
+    let mut ratios = BTreeMap::new();
+    for isa in ISAS {
+        if !all && !isas.contains_key(isa) {
+            continue;
+        }
+        let mut cases = table(&mut isas, &format!("{cpu}."), isa)?;
+        for (case, _) in CASES {
+            let mut overs = table(&mut cases, &format!("{cpu}.{isa}."), case)?;
+            for over in BASELINES {
+                let ratio = number(&mut overs, &format!("{cpu}.{isa}.{case}"), over, 0.01, HIGHEST)?;
+                ratios.insert([isa, case, over], ratio);
+            }
+            nothing_else(&overs, &format!("{cpu}.{isa}.{case}."))?;
+        }
+        nothing_else(&cases, &format!("{cpu}.{isa}."))?;
+    }
+    nothing_else(&isas, &format!("{cpu}."))?;
+    Ok(ratios)
+}
+
+/// This CPU as `gate.toml` names it: vendor, family and model with dashes between them, "AuthenticAMD-26-2"; empty where
+/// the system does not say. From the text of `/proc/cpuinfo`.
+pub fn cpu_name(cpuinfo: &str) -> String {
+    let value = |of: &str| {
+        let mut fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(name, _)| name.trim() == of).map(|(_, value)| value.trim())
+    };
+    match (value("vendor_id"), value("cpu family"), value("model")) {
+        (Some(vendor), Some(family), Some(model)) => format!("{vendor}-{family}-{model}"),
+        _ => String::new(),
     }
 }
 
@@ -284,13 +329,29 @@ mod tests {
     #[test]
     fn the_limits_of_this_tree_are_sound() {
         let limits = Limits::parse(include_str!("../gate.toml")).expect("gate.toml is sound");
-        for isa in ISAS {
-            for (case, _) in CASES {
-                for over in BASELINES {
-                    assert!(limits.of(isa, case, over) >= 1.0, "{isa} {case} {over}: below the peak");
-                }
+        for (cpu, ratios) in &limits.cpus {
+            for (ratio, limit) in ratios {
+                assert!(
+                    (1.0..=limits.of(OTHER, ratio[0], ratio[1], ratio[2])).contains(limit),
+                    "{cpu} {ratio:?}: {limit}"
+                );
             }
         }
+    }
+
+    #[test]
+    fn a_cpu_has_its_familys_limits_and_an_unknown_one_the_others() {
+        let limits = Limits::parse(include_str!("../gate.toml")).expect("gate.toml is sound");
+        assert_eq!(limits.name("AuthenticAMD-26-2", "avx512"), "AuthenticAMD-26");
+        assert_eq!(limits.name("AuthenticAMD-26", "avx2"), "AuthenticAMD-26");
+        // Another family that begins with the same digits, one without limits for this set, none at all.
+        assert_eq!(limits.name("AuthenticAMD-261-2", "avx2"), OTHER);
+        assert_eq!(limits.name("AuthenticAMD-25-1", "avx512"), OTHER);
+        assert_eq!(limits.name("", "avx2"), OTHER);
+        let cpuinfo =
+            "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n";
+        assert_eq!(cpu_name(cpuinfo), "AuthenticAMD-26-2");
+        assert_eq!(cpu_name("Processor : 0"), "");
     }
 
     #[test]
@@ -303,19 +364,23 @@ mod tests {
             fault
         };
         let wanted = "a number from 0.01 to 100 is wanted";
-        let at = "avx2.forward_t128.peak";
+        let at = "other.avx2.forward_t128.peak";
         let peak = good.lines().find(|l| l.starts_with("peak")).expect("a limit");
         assert_eq!(line(peak, "peak = -1.5"), format!("{at} is -1.5; {wanted}"));
         assert_eq!(line(peak, "peak = nan"), format!("{at} is NaN; {wanted}"));
         assert_eq!(line(peak, "peak = 101"), format!("{at} is 101; {wanted}"));
         assert_eq!(line(peak, "peak = \"low\""), format!("{at} is \"low\"; {wanted}"));
         assert_eq!(line(peak, ""), format!("{at} is missing; {wanted}"));
-        assert_eq!(line(peak, &format!("{peak}\npeek = 1.0")), "avx2.forward_t128.peek is not known");
+        assert_eq!(line(peak, &format!("{peak}\npeek = 1.0")), "other.avx2.forward_t128.peek is not known");
         assert_eq!(
-            line("[avx2.forward_t128]", "[avx2.forward_t127]"),
-            "avx2.forward_t128 is missing; a table is wanted"
+            line("[other.avx2.forward_t128]", "[other.avx2.forward_t127]"),
+            "other.avx2.forward_t128 is missing; a table is wanted"
         );
         assert_eq!(line("[rounds]", "[round]"), "rounds is missing; a table is wanted");
+        assert_eq!(
+            line("[AuthenticAMD-25-1.avx2.forward_t128]", "[AuthenticAMD-25-1.avx.forward_t128]"),
+            "AuthenticAMD-25-1.avx2.forward_t128 is missing; a table is wanted"
+        );
         let samples = good.lines().find(|l| l.starts_with("samples")).expect("rounds.samples");
         let fault = line(samples, "samples = 9");
         assert_eq!(fault, "rounds.samples is 9; a whole number from 10 to 1000 is wanted");

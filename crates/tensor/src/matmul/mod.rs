@@ -150,14 +150,15 @@ pub fn matmul<'b>(
     for first in (0..cut.rows).step_by(group) {
         let rows = group.min(cut.rows - first);
         let shared = Packed { data: packed.as_mut_ptr(), block, depths, first: first * cut.tm, tm: cut.tm };
-        parallel::for_each_block(ctx, rows * depths, |t| {
-            let (i, pc) = ((first + t / depths) * cut.tm, t % depths);
-            product.pack_a(&shared, i, cut.tm.min(m - i), pc);
+        let groups = Tiles::new(cut.tm, shape.mr).groups();
+        parallel::for_each_block(ctx, rows * depths * groups, |t| {
+            let (i, pc) = ((first + t / groups / depths) * cut.tm, t / groups % depths);
+            product.pack_a(&shared, i, cut.tm.min(m - i), pc, t % groups);
         });
         product.a_packed = Some(shared);
         parallel::for_each_block(ctx, rows * cut.cols, |t| {
-            // Neighbouring tasks share B's columns.
-            let (i, j) = ((first + t % rows) * cut.tm, t / rows * cut.tn);
+            // Neighbouring tasks share A's rows, which stay in L2.
+            let (i, j) = ((first + t / cut.cols) * cut.tm, t % cut.cols * cut.tn);
             product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
         });
     }
@@ -215,12 +216,13 @@ impl Packed {
 }
 
 impl Product<'_> {
-    /// Packs rows i0 .. i0 + m of A, block `pc` of k.
-    fn pack_a(&self, to: &Packed, i0: usize, m: usize, pc: usize) {
+    /// Packs a group of the tiles of rows i0 .. i0 + m of A, block `pc` of k.
+    fn pack_a(&self, to: &Packed, i0: usize, m: usize, pc: usize, group: usize) {
         let (rs, cs, k0) = (self.a.row_stride(), self.a.col_stride(), pc * self.kc);
         let src = self.a.data().as_ptr().wrapping_add(i0 * rs + k0 * cs);
         let (kc, tiles) = (self.kc.min(self.k - k0), Tiles::new(m, self.shape.mr));
-        dispatch_on(self.ctx.isa(), PackA { dst: to.at(i0, pc), src, rs, cs, kc, tiles });
+        let group = tiles.group(group);
+        dispatch_on(self.ctx.isa(), PackA { dst: to.at(i0, pc), src, rs, cs, kc, tiles, group });
     }
 
     /// Rows i0 .. i0 + m and columns j0 .. j0 + n of C; j0 is a multiple of 16.

@@ -108,9 +108,10 @@ unsafe fn pack_b_panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, cols: usiz
     }
 }
 
-/// Packs `rows` × kc of A into panels [kc][mr], one a tile, as `Tiles` cuts the rows.
+/// Packs a group of tiles of A, kc steps of each, into panels [kc][mr], as `Tiles` cuts the rows. Writes nothing of other
+/// groups' panels, so that threads may pack groups side by side.
 pub(super) struct PackA {
-    /// rows·kc + SLACK floats to write.
+    /// Where the panels of all tiles stand, rows·kc + SLACK floats.
     pub dst: *mut f32,
     /// Element (i, k) stands at `src + i·rs + k·cs`.
     pub src: *const f32,
@@ -118,42 +119,42 @@ pub(super) struct PackA {
     pub cs: usize,
     pub kc: usize,
     pub tiles: Tiles,
+    /// Which tiles: one of `Tiles::group`.
+    pub group: core::ops::Range<usize>,
 }
 
 impl Kernel for PackA {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (count, mr) = (self.tiles.count, self.tiles.tallest());
-        for t in (0..count).step_by(GROUP) {
-            let group = t..(t + GROUP).min(count);
-            // SAFETY: whoever fills the struct vouches for rows·kc + SLACK floats at dst and for every element (i, k)
-            // of the source; the tiles of the group are tiles of these rows.
-            unsafe {
-                if self.rs == 1 && self.cs >= PANEL && mr <= PANEL {
-                    columns(s, &self, group);
-                } else if self.cs == 1 && mr <= PANEL {
-                    for t in group {
-                        rows(s, &self, t);
-                    }
-                } else {
-                    for t in group {
-                        elements(&self, t, 0);
-                    }
+        let mr = self.tiles.tallest();
+        // SAFETY: whoever fills the struct vouches for rows·kc + SLACK floats at dst, of which the group's panels are
+        // this kernel's alone, and for every element (i, k) of the source.
+        unsafe {
+            if self.rs == 1 && self.cs >= PANEL && mr <= PANEL {
+                columns(s, &self);
+            } else if self.cs == 1 && mr <= PANEL {
+                for t in self.group.clone() {
+                    rows(s, &self, t);
+                }
+            } else {
+                for t in self.group.clone() {
+                    elements(&self, t, 0);
                 }
             }
         }
     }
 }
 
-/// Tiles that are packed side by side from columns of A: 48 or more rows, whole cache lines.
-const GROUP: usize = 8;
-
-/// Packs the tiles of `group` from an A whose columns are contiguous, column by column.
+/// Packs a group's tiles from an A whose columns are contiguous, column by column.
 /// # Safety
 /// As `PackA`; cs ≥ 16.
 #[inline(always)]
-unsafe fn columns<S: Simd>(s: S, p: &PackA, group: core::ops::Range<usize>) {
+unsafe fn columns<S: Simd>(s: S, p: &PackA) {
+    let group = p.group.clone();
+    if group.is_empty() {
+        return;
+    }
     // The last steps may not write past their panel, as the next one has been begun already.
     let shared = p.kc.saturating_sub(PANEL);
     let (begin, (last, height)) = (p.tiles.at(group.start).0, p.tiles.at(group.end - 1));
@@ -178,7 +179,7 @@ unsafe fn columns<S: Simd>(s: S, p: &PackA, group: core::ops::Range<usize>) {
 }
 
 /// Packs tile t from an A whose rows are contiguous. Stores may run up to 16 − mr floats past the panel's end, where
-/// the next panel goes later.
+/// the group's next panel goes later; the last one's keep within it.
 /// # Safety
 /// As `PackA`; mr ≤ 16.
 #[inline(always)]
@@ -193,7 +194,8 @@ unsafe fn rows<S: Simd>(s: S, p: &PackA, t: usize) {
             low[i] = src.add(i.min(mr - 1) * p.rs);
             high[i] = src.add((8 + i).min(mr - 1) * p.rs);
         }
-        let whole = p.kc / 8 * 8;
+        let shared = if t + 1 == p.group.end { PANEL } else { 0 };
+        let whole = p.kc.saturating_sub(shared) / 8 * 8;
         for k in (0..whole).step_by(8) {
             let out = p.dst.add(first * p.kc + k * mr);
             if mr > 8 {
@@ -241,6 +243,19 @@ impl Tiles {
     #[inline(always)]
     pub fn at(self, t: usize) -> (usize, usize) {
         (t * self.base + t.min(self.taller), self.base + usize::from(t < self.taller))
+    }
+    /// Tiles that are packed side by side: 48 or more rows, which are whole cache lines of a column.
+    fn side_by_side(self) -> usize {
+        48_usize.div_ceil(self.tallest().max(1))
+    }
+    /// Number of groups of such tiles.
+    pub fn groups(self) -> usize {
+        self.count.div_ceil(self.side_by_side())
+    }
+    /// The tiles of group g; none past the last group.
+    pub fn group(self, g: usize) -> core::ops::Range<usize> {
+        let tiles = self.side_by_side();
+        (g * tiles).min(self.count)..((g + 1) * tiles).min(self.count)
     }
     /// Runs of tiles of one height: first row, height, number of tiles.
     pub fn columns(self) -> impl Iterator<Item = (usize, usize, usize)> {

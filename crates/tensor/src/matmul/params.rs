@@ -8,14 +8,15 @@
 //! MR × NR    6 × 16 on AVX2, 14 × 32 on AVX-512: see the tokens in `simd`
 //! KC         384    `ONE_PANEL`: a B panel of 384 × 16 f32 is 24 KiB, three quarters of Zen 3's L1 (32 KiB); A's panel
 //!                   streams by (9 KiB). 256 measured 2% slower, 512 the same
-//!            1024   `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
-//!                   panels need not stay in L1, and C is visited once for all of a GPT's K. On Zen 5 256 × 32 columns,
-//!                   32 of 48 KiB of L1, was 1 to 2% slower on 256 rows, 5% on 1024³ and 14% on 4096 × 3072 × 768
+//!            768    `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
+//!                   panels need not stay in L1, and C is visited once for a GPT-2's C of 768. On Zen 5 256 steps, 32 of
+//!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 5% on 1024³, 14% on 4096 × 3072 × 768; 1,024 are as
+//!                   fast there, but leave too little of Sapphire Rapids' L2, whose L3 does not keep up
 //! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
-//!                   time; 528 × 768 is 1.5 of Sapphire Rapids' 2 MiB, and more than Zen 5's L2 (1 MiB), whose L3
-//!                   keeps up. 264 measured 2 to 5% slower from 1,024 rows on
+//!                   time. 528 × 768 f32 is 1.5 of Sapphire Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3 keeps up.
+//!                   264 measured 2 to 5% slower from 1,024 rows on
 //! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 256 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
 //!                   the columns of a task
@@ -36,7 +37,7 @@ pub(super) struct Blocks {
 
 /// Blocks for tiles one panel wide, and for wider ones.
 pub(super) const ONE_PANEL: Blocks = Blocks { mc: 264, kc: 384 };
-pub(super) const TWO_PANELS: Blocks = Blocks { mc: 528, kc: 1024 };
+pub(super) const TWO_PANELS: Blocks = Blocks { mc: 528, kc: 768 };
 
 /// Blocks for tiles of `nv` panels.
 pub(super) fn blocks(nv: usize) -> Blocks {
@@ -59,8 +60,9 @@ const TASK: usize = 1 << 20;
 /// Multiply-adds that are worth packing B once more for another block of rows.
 const ROW_TASK: usize = 1 << 25;
 
-/// Tasks that a large product is cut into at least: two for each of eight cores.
-const TASKS: usize = 16;
+/// Tasks that a large product is cut into at least: four for each of sixteen cores, so that one core which somebody else
+/// uses for a while holds up a quarter of its share and not all of it.
+const TASKS: usize = 64;
 
 /// Fewest columns of a task: half a strip of B, so that a product of 128 columns still makes four.
 const MIN_COLS: usize = STRIP * PANEL / 2;
@@ -77,9 +79,9 @@ pub(super) struct Cut {
     pub cols: usize,
 }
 
-/// Cuts C by its shape and the ISA's blocks alone. Rows: blocks of at most `mc`, of nearly equal height. Then the columns are halved until
-/// a large product has `TASKS` tasks, for tasks beside each other share the packed A and pack B but once; and
-/// then the rows, for products too narrow for that.
+/// Cuts C by its shape and the ISA's blocks alone. Rows: blocks of at most `mc`, of nearly equal height. Then the columns
+/// are halved until a large product has `TASKS` tasks, for tasks beside each other share the packed A and pack B but
+/// once; and then the rows, for products too narrow for that.
 pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize) -> Cut {
     // Below 16 rows the reading of B takes the time, not the arithmetic.
     let macs = m.max(16).saturating_mul(n).saturating_mul(k.max(1));

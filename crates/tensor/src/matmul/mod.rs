@@ -41,7 +41,7 @@ use crate::parallel;
 use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
-use pack::{PackA, PackB, SLACK, Tiles};
+use pack::{PackA, PackB, Tiles};
 use params::{NARROW, PACKED_A, PANEL, SMALL_M, STRIP};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
@@ -144,7 +144,7 @@ pub fn matmul<'b>(
     }
     // A's blocks of one group of row blocks are packed, then shared by that group's tasks.
     let depths = k.div_ceil(product.kc);
-    let block = (cut.tm * product.kc + SLACK).next_multiple_of(16);
+    let block = (cut.tm * product.kc).next_multiple_of(16);
     let group = (PACKED_A / crate::shape::product2("matmul", block, depths.max(1))?).clamp(1, cut.rows);
     let mut packed = ctx.scratch(crate::shape::product3("matmul", group, depths, block)?);
     for first in (0..cut.rows).step_by(group) {

@@ -10,9 +10,6 @@
 use super::params::PANEL;
 use crate::simd::{Kernel, Simd};
 
-/// Floats past the end of a packed A block that whole-vector stores may touch.
-pub(super) const SLACK: usize = 16;
-
 /// Packs kc × `cols` of B into panels [kc][16], the columns past `cols` being 0.
 pub(super) struct PackB {
     /// kc·16 floats to write for each 16 columns begun.
@@ -111,7 +108,7 @@ unsafe fn pack_b_panel<S: Simd>(s: S, dst: *mut f32, src: *const f32, cols: usiz
 /// Packs a group of tiles of A, kc steps of each, into panels [kc][mr], as `Tiles` cuts the rows. Writes nothing of other
 /// groups' panels, so that threads may pack groups side by side.
 pub(super) struct PackA {
-    /// Where the panels of all tiles stand, rows·kc + SLACK floats.
+    /// Where the panels of all tiles stand, rows·kc floats.
     pub dst: *mut f32,
     /// Element (i, k) stands at `src + i·rs + k·cs`.
     pub src: *const f32,
@@ -128,7 +125,7 @@ impl Kernel for PackA {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mr = self.tiles.tallest();
-        // SAFETY: whoever fills the struct vouches for rows·kc + SLACK floats at dst, of which the group's panels are
+        // SAFETY: whoever fills the struct vouches for rows·kc floats at dst, of which the group's panels are
         // this kernel's alone, and for every element (i, k) of the source.
         unsafe {
             if self.rs == 1 && self.cs >= PANEL && mr <= PANEL {
@@ -185,7 +182,8 @@ unsafe fn columns<S: Simd>(s: S, p: &PackA) {
 #[inline(always)]
 unsafe fn rows<S: Simd>(s: S, p: &PackA, t: usize) {
     let (first, mr) = p.tiles.at(t);
-    // SAFETY: rows first .. first + mr of the source have kc floats; stores end below mr·kc + SLACK.
+    // SAFETY: rows first .. first + mr of the source have kc floats; stores end within the group's panels: before the
+    // last one, which is as long as what is written too much, at most 16 − mr floats; in the last one before its end.
     unsafe {
         let src = p.src.add(first * p.rs);
         // Rows past mr repeat the last one: what they write is overwritten by the next step of k.

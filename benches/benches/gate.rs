@@ -195,13 +195,17 @@ struct Row {
     decision: Decision,
 }
 
+/// This CPU as `gate.toml` names it.
+fn this_cpu() -> String {
+    cpu_name(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
 fn run(limits: &Limits) -> Result<Vec<Row>, String> {
-    let cpu = cpu_name(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+    let cpu = this_cpu();
     let mut rows = Vec::new();
     for name in ISAS {
         let Some(isa) = Isa::available().into_iter().find(|isa| isa.name() == name) else { continue };
         let of = limits.name(&cpu, name);
-        println!("{name}: limits of \"{of}\", this CPU being \"{cpu}\"");
         for (case, suffix) in CASES {
             let attention = cases::named(&[&format!("attention_{suffix}")]).swap_remove(0);
             for over in BASELINES {
@@ -236,7 +240,8 @@ fn naive_over_fused(isa: Isa, suffix: &str) -> f64 {
     median((0..5).map(|_| ratio()).collect())
 }
 
-fn report(rows: &[Row], confidence: f64) {
+fn report(rows: &[Row], limits: &Limits) {
+    let (cpu, confidence) = (this_cpu(), limits.rounds.confidence);
     println!(
         "{:<42} {:>7} {:>7}   {:<16} {:>7}",
         "case",
@@ -254,6 +259,7 @@ fn report(rows: &[Row], confidence: f64) {
             println!("{name}: not run: this CPU has none");
             continue;
         };
+        println!("{name}: the limits of {:?}, this CPU being {cpu:?}", limits.name(&cpu, name));
         for (case, suffix) in CASES {
             if rows.iter().any(|row| row.name.starts_with(&format!("{name}/{case} "))) {
                 let times = pool(1).install(|| naive_over_fused(isa, suffix));
@@ -276,7 +282,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    report(&rows, limits.rounds.confidence);
+    report(&rows, &limits);
     let refused = rows.iter().filter(|row| !row.decision.verdict.passes()).count();
     let available = Isa::available().iter().any(|isa| ISAS.contains(&isa.name()));
     // Without --bench Criterion runs each bench once, to see that it runs.

@@ -166,8 +166,18 @@ impl Limits {
         let other = table(&mut root, "", OTHER)?;
         cpus.insert(OTHER.to_string(), ratios(other, OTHER, true)?);
         for cpu in root.keys().cloned().collect::<Vec<_>>() {
+            let mut parts = cpu.split('-');
+            let vendor = parts.next().is_some_and(|v| !v.is_empty() && v.chars().all(char::is_alphanumeric));
+            let numbers: Vec<_> = parts.map(|n| n.parse::<u32>().is_ok()).collect();
+            if !vendor || !matches!(numbers[..], [true] | [true, true]) {
+                let wanted = "rounds, other, or a CPU as Vendor-family or Vendor-family-model is wanted";
+                return Err(format!("{} is not known; {wanted}", cpu.escape_debug()));
+            }
             let isas = table(&mut root, "", &cpu)?;
             let limits = ratios(isas, &cpu, false)?;
+            if limits.is_empty() {
+                return Err(format!("{cpu} has no limits; one of {} is wanted", ISAS.join(", ")));
+            }
             cpus.insert(cpu, limits);
         }
         Ok(Limits { rounds: Rounds { samples, most, confidence }, cpus })
@@ -342,10 +352,10 @@ mod tests {
     #[test]
     fn a_cpu_has_its_familys_limits_and_an_unknown_one_the_others() {
         let limits = Limits::parse(include_str!("../gate.toml")).expect("gate.toml is sound");
-        assert_eq!(limits.name("AuthenticAMD-26-2", "avx512"), "AuthenticAMD-26");
-        assert_eq!(limits.name("AuthenticAMD-26", "avx2"), "AuthenticAMD-26");
-        // Another family that begins with the same digits, one without limits for this set, none at all.
-        assert_eq!(limits.name("AuthenticAMD-261-2", "avx2"), OTHER);
+        assert_eq!(limits.name("AuthenticAMD-26-2", "avx512"), "AuthenticAMD-26-2");
+        assert_eq!(limits.name("AuthenticAMD-26-2-x", "avx2"), "AuthenticAMD-26-2");
+        // Another model that begins with the same digits, one without limits for this set, none at all.
+        assert_eq!(limits.name("AuthenticAMD-26-21", "avx2"), OTHER);
         assert_eq!(limits.name("AuthenticAMD-25-1", "avx512"), OTHER);
         assert_eq!(limits.name("", "avx2"), OTHER);
         let cpuinfo =
@@ -380,6 +390,14 @@ mod tests {
         assert_eq!(
             line("[AuthenticAMD-25-1.avx2.forward_t128]", "[AuthenticAMD-25-1.avx.forward_t128]"),
             "AuthenticAMD-25-1.avx2.forward_t128 is missing; a table is wanted"
+        );
+        let wanted = "rounds, other, or a CPU as Vendor-family or Vendor-family-model is wanted";
+        let seeds = format!("{good}\n[seeds]\nn = 1\n");
+        assert_eq!(Limits::parse(&seeds), Err(format!("seeds is not known; {wanted}")));
+        let empty = format!("{good}\n[GenuineIntel-6-207]\n");
+        assert_eq!(
+            Limits::parse(&empty),
+            Err("GenuineIntel-6-207 has no limits; one of avx2, avx512 is wanted".into())
         );
         let samples = good.lines().find(|l| l.starts_with("samples")).expect("rounds.samples");
         let fault = line(samples, "samples = 9");

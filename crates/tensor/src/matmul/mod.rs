@@ -42,7 +42,7 @@ use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
-use params::{NARROW, PACKED_A, PANEL, SMALL_M, STRIP};
+use params::{NARROW, PANEL, SMALL_M, STRIP};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +87,7 @@ impl Operand<'_> {
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
 /// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C (AVX-512: 528); scratch 4·M·K bytes, at most
-/// 16 MiB or what so many rows of A take, and 96 KiB a task (256).
+/// 16 MiB, and 96 KiB a task (192).
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
 /// # Errors
@@ -112,12 +112,15 @@ pub fn matmul<'b>(
     }
     let shape = TileShape::of(ctx.isa());
     let blocks = params::blocks(shape.nv);
-    let cut = params::cut(m, n, k, blocks.mc);
+    let cut = params::cut(m, n, k, blocks.mc, params::PACKED);
+    let kc = params::depth(k, blocks.kc);
     let mut product = Product {
         ctx,
         shape,
         k,
-        kc: params::depth(k, blocks.kc),
+        kc,
+        // One empty block when K is 0.
+        depths: 0..k.div_ceil(kc).max(1),
         a,
         a_packed: None,
         b,
@@ -142,22 +145,29 @@ pub fn matmul<'b>(
         });
         return Ok(());
     }
-    // A's blocks of one group of row blocks are packed, then shared by that group's tasks.
-    let depths = k.div_ceil(product.kc);
+    // A's blocks of one group of row blocks are packed, then shared by that group's tasks; all of k at once, unless that
+    // is too much even for one row block.
+    let (depths, groups) = (product.depths.len(), Tiles::new(cut.tm, shape.mr).groups());
     let block = (cut.tm * product.kc).next_multiple_of(16);
-    let group = (PACKED_A / crate::shape::product2("matmul", block, depths.max(1))?).clamp(1, cut.rows);
-    let mut packed = ctx.scratch(crate::shape::product3("matmul", group, depths, block)?);
-    for first in (0..cut.rows).step_by(group) {
-        let rows = group.min(cut.rows - first);
-        let shared = Packed { data: packed.as_mut_ptr(), block, depths, first: first * cut.tm, tm: cut.tm };
-        let groups = Tiles::new(cut.tm, shape.mr).groups();
-        parallel::for_each_block(ctx, rows * depths * groups, |t| {
-            let (i, pc) = ((first + t / groups / depths) * cut.tm, t / groups % depths);
-            product.pack_a(&shared, i, cut.tm.min(m - i), pc, t % groups);
+    let span = params::span(block, depths, cut.together, params::PACKED);
+    let mut packed = ctx.scratch(crate::shape::product3("matmul", cut.together, span, block)?);
+    for (first, pc) in
+        (0..cut.rows).step_by(cut.together).flat_map(|i| (0..depths).step_by(span).map(move |pc| (i, pc)))
+    {
+        let (rows, depths) = (cut.together.min(cut.rows - first), span.min(depths - pc));
+        let shared =
+            Packed { data: packed.as_mut_ptr(), block, depths, first: first * cut.tm, first_pc: pc, tm: cut.tm };
+        let pieces = rows * depths * groups;
+        parallel::for_each_rows(ctx, (), pieces, params::pieces(product.kc), |begin, ()| {
+            for t in begin..pieces.min(begin + params::pieces(product.kc)) {
+                let (i, pc) = ((first + t / groups / depths) * cut.tm, pc + t / groups % depths);
+                product.pack_a(&shared, i, cut.tm.min(m - i), pc, t % groups);
+            }
         });
         product.a_packed = Some(shared);
+        product.depths = pc..pc + depths;
         parallel::for_each_block(ctx, rows * cut.cols, |t| {
-            // Neighbouring tasks share A's rows, which stay in L2.
+            // Neighbouring tasks share A's rows: a core finds what its L2 holds of them again.
             let (i, j) = ((first + t / cut.cols) * cut.tm, t % cut.cols * cut.tn);
             product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
         });
@@ -182,6 +192,8 @@ struct Product<'a> {
     shape: TileShape,
     k: usize,
     kc: usize,
+    /// The blocks of k that tasks go through.
+    depths: core::ops::Range<usize>,
     a: MatRef<'a>,
     a_packed: Option<Packed>,
     b: Operand<'a>,
@@ -195,23 +207,24 @@ struct Product<'a> {
 // and each task writes its own chunk of C and of the pre-activation, which no other task touches.
 unsafe impl Sync for Product<'_> {}
 
-/// Row blocks of A, each cut into `depths` blocks of k, each packed into `block` floats.
+/// Row blocks of A, of each `depths` blocks of k, each packed into `block` floats.
 struct Packed {
     data: *mut f32,
     block: usize,
     depths: usize,
-    /// First row of the first row block, and rows of each.
+    /// First row of the first row block, rows of each, and the first block of k.
     first: usize,
     tm: usize,
+    first_pc: usize,
 }
 
-// SAFETY: while A is packed each task writes its own block; afterwards all of them only read.
+// SAFETY: while A is packed each task writes its own groups' panels; afterwards all of them only read.
 unsafe impl Sync for Packed {}
 
 impl Packed {
     /// Block `pc` of the row block that begins at row i0.
     fn at(&self, i0: usize, pc: usize) -> *mut f32 {
-        self.data.wrapping_add(((i0 - self.first) / self.tm * self.depths + pc) * self.block)
+        self.data.wrapping_add(((i0 - self.first) / self.tm * self.depths + pc - self.first_pc) * self.block)
     }
 }
 
@@ -237,8 +250,8 @@ impl Product<'_> {
         };
         let in_place = matches!(source, Source::Packed(_));
         let mut scratch = self.ctx.scratch(if in_place { 0 } else { STRIP * self.kc * PANEL });
-        for pc in 0..self.k.div_ceil(self.kc).max(1) {
-            // LOOP 1: k in blocks of kc; one empty block when K is 0.
+        for pc in self.depths.clone() {
+            // LOOP 1: k in blocks of kc.
             let k0 = pc * self.kc;
             let kc = self.kc.min(self.k - k0);
             let last = k0 + kc == self.k;

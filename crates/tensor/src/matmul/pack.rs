@@ -175,15 +175,16 @@ unsafe fn columns<S: Simd>(s: S, p: &PackA) {
     }
 }
 
-/// Packs tile t from an A whose rows are contiguous. Stores may run up to 16 − mr floats past the panel's end, where
-/// the group's next panel goes later; the last one's keep within it.
+/// Packs tile t from an A whose rows are contiguous. Stores may run up to 7 floats past the panel's end, where the group's
+/// next panel goes later; the last one's keep within it.
 /// # Safety
 /// As `PackA`; mr ≤ 16.
 #[inline(always)]
 unsafe fn rows<S: Simd>(s: S, p: &PackA, t: usize) {
     let (first, mr) = p.tiles.at(t);
-    // SAFETY: rows first .. first + mr of the source have kc floats; stores end within the group's panels: before the
-    // last one, which is as long as what is written too much, at most 16 − mr floats; in the last one before its end.
+    // SAFETY: rows first .. first + mr of the source have kc floats. Stores of 8 floats begin at a step's first or ninth:
+    // at most 7 floats too far at the last step, and a panel of the group follows, of 8 steps or more. In its last panel
+    // the last 8 steps are written one element at a time.
     unsafe {
         let src = p.src.add(first * p.rs);
         // Rows past mr repeat the last one: what they write is overwritten by the next step of k.
@@ -192,7 +193,7 @@ unsafe fn rows<S: Simd>(s: S, p: &PackA, t: usize) {
             low[i] = src.add(i.min(mr - 1) * p.rs);
             high[i] = src.add((8 + i).min(mr - 1) * p.rs);
         }
-        let shared = if t + 1 == p.group.end { PANEL } else { 0 };
+        let shared = if t + 1 == p.group.end { 8 } else { 0 };
         let whole = p.kc.saturating_sub(shared) / 8 * 8;
         for k in (0..whole).step_by(8) {
             let out = p.dst.add(first * p.kc + k * mr);
@@ -224,36 +225,36 @@ unsafe fn elements(p: &PackA, t: usize, begin: usize) {
     }
 }
 
+/// Rows of A that are packed side by side, at least.
+pub(super) const SIDE_BY_SIDE: usize = 48;
+
 /// Rows cut into tiles of nearly equal height, at most mr: 16 rows are 8 + 8 on a tile of 14, not 14 + 2.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tiles {
     pub count: usize,
     base: usize,
     taller: usize,
+    /// Tiles of a group: three or more cache lines of a column of A.
+    side: usize,
 }
 
 impl Tiles {
     pub fn new(rows: usize, mr: usize) -> Self {
         let count = rows.div_ceil(mr).max(1);
-        Tiles { count, base: rows / count, taller: rows % count }
+        Tiles { count, base: rows / count, taller: rows % count, side: SIDE_BY_SIDE.div_ceil(mr) }
     }
     /// First row and height of tile t; the taller ones come first.
     #[inline(always)]
     pub fn at(self, t: usize) -> (usize, usize) {
         (t * self.base + t.min(self.taller), self.base + usize::from(t < self.taller))
     }
-    /// Tiles that are packed side by side: 48 or more rows, which are whole cache lines of a column.
-    fn side_by_side(self) -> usize {
-        48_usize.div_ceil(self.tallest().max(1))
-    }
-    /// Number of groups of such tiles.
+    /// Number of groups of tiles that are packed together; no fewer rows have more.
     pub fn groups(self) -> usize {
-        self.count.div_ceil(self.side_by_side())
+        self.count.div_ceil(self.side)
     }
     /// The tiles of group g; none past the last group.
     pub fn group(self, g: usize) -> core::ops::Range<usize> {
-        let tiles = self.side_by_side();
-        (g * tiles).min(self.count)..((g + 1) * tiles).min(self.count)
+        (g * self.side).min(self.count)..((g + 1) * self.side).min(self.count)
     }
     /// Runs of tiles of one height: first row, height, number of tiles.
     pub fn columns(self) -> impl Iterator<Item = (usize, usize, usize)> {
@@ -264,5 +265,48 @@ impl Tiles {
     /// Height of the tallest.
     pub fn tallest(self) -> usize {
         self.base + usize::from(self.taller > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Isa, dispatch_on};
+
+    /// Every group alone, in memory full of NaN: its panels are A, and nothing else is written.
+    #[test]
+    fn a_group_writes_its_own_panels_and_all_of_them() {
+        let a: Vec<f32> = (0..300_000).map(|i| i as f32).collect();
+        for isa in Isa::available() {
+            for mr in [1, 2, 4, 6, 9, 14] {
+                for (m, kc) in
+                    [1, 5, 14, 29, 57, 61, 109, 113].into_iter().flat_map(|m| (1..=26).map(move |kc| (m, kc)))
+                {
+                    let tiles = Tiles::new(m, mr);
+                    // Rows contiguous, columns contiguous, neither.
+                    for (rs, cs) in [(kc + 3, 1), (1, m + 16), (2 * kc + 1, 2)] {
+                        let mut dst = vec![f32::NAN; m * kc];
+                        for g in 0..tiles.groups() {
+                            dst.fill(f32::NAN);
+                            let group = tiles.group(g);
+                            let (src, panels) = (a.as_ptr(), dst.as_mut_ptr());
+                            dispatch_on(isa, PackA { dst: panels, src, rs, cs, kc, tiles, group: group.clone() });
+                            for t in 0..tiles.count {
+                                let (first, height) = tiles.at(t);
+                                for (k, i) in (0..kc).flat_map(|k| (0..height).map(move |i| (k, i))) {
+                                    let got = dst[first * kc + k * height + i];
+                                    let wanted = a[(first + i) * rs + k * cs];
+                                    let right = if group.contains(&t) { got == wanted } else { got.is_nan() };
+                                    assert!(
+                                        right,
+                                        "{isa} mr {mr}: row {first} + {i} of {m}, {k} of {kc}, group {g}: {got}"
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -10,17 +10,19 @@
 //!                   streams by (9 KiB). 256 measured 2% slower, 512 the same
 //!            768    `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
 //!                   panels need not stay in L1, and C is visited once for a GPT-2's C of 768. On Zen 5 256 steps, 32 of
-//!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 5% on 1024³, 14% on 4096 × 3072 × 768; 1,024 are as
+//!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 3% on 1024³, 10% on 4096 × 3072 × 768; 1,024 are as
 //!                   fast there, but leave too little of Sapphire Rapids' L2, whose L3 does not keep up
 //! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
 //!                   time. 528 × 768 f32 is 1.5 of Sapphire Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3 keeps up.
 //!                   264 measured 2 to 5% slower from 1,024 rows on
-//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 256 KiB beside A in L2
+//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 192 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
 //!                   the columns of a task
 //! ```
+
+use super::pack::SIDE_BY_SIDE;
 
 /// Columns of a panel of B: one vector.
 pub(super) const PANEL: usize = 16;
@@ -52,7 +54,10 @@ pub(super) const SMALL_M: usize = 8;
 pub(super) const NARROW: usize = 128;
 
 /// Floats of A that are packed before the tasks that share them start: 16 MiB, half of Zen 3's L3.
-pub(super) const PACKED_A: usize = 1 << 22;
+const PACKED_A: usize = 1 << 22;
+
+/// The same for `matmul`, whose tests are to have several groups of row blocks.
+pub(super) const PACKED: usize = if cfg!(test) { 1 << 16 } else { PACKED_A };
 
 /// Multiply-adds that are worth a task of their own: 20 µs at 50 G a second, ten times what a fork costs.
 const TASK: usize = 1 << 20;
@@ -70,26 +75,32 @@ const MIN_COLS: usize = STRIP * PANEL / 2;
 /// Fewest rows of a task: below, packing B would take a tenth of the time.
 const MIN_ROWS: usize = 48;
 
-/// How C is cut: `rows` × `cols` chunks of at most `tm` × `tn` outputs.
+/// How C is cut: `rows` × `cols` chunks of at most `tm` × `tn` outputs, `together` rows of chunks at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     pub tm: usize,
     pub tn: usize,
     pub rows: usize,
     pub cols: usize,
+    /// Row blocks whose A is packed before the tasks that share it.
+    pub together: usize,
 }
 
 /// Cuts C by its shape and the ISA's blocks alone. Rows: blocks of at most `mc`, of nearly equal height. Then the columns
 /// are halved until a large product has `TASKS` tasks, for tasks beside each other share the packed A and pack B but
 /// once; and then the rows, for products too narrow for that.
-pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize) -> Cut {
+pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize, packed: usize) -> Cut {
+    let together = |rows: usize| together(m.div_ceil(rows).saturating_mul(k), rows, packed);
     // Below 16 rows the reading of B takes the time, not the arithmetic.
     let macs = m.max(16).saturating_mul(n).saturating_mul(k.max(1));
     let panels = n.div_ceil(PANEL).max(1);
     let (mut rows, mut cols) = (m.div_ceil(mc).max(1), 1);
     let want = (macs / TASK).clamp(1, TASKS);
-    while rows * cols < want && panels.div_ceil(cols * 2) * PANEL >= MIN_COLS {
+    while together(rows) * cols < want && panels.div_ceil(cols * 2) * PANEL >= MIN_COLS {
         cols *= 2;
+    }
+    while rows * cols < want && m.div_ceil(rows) > ONE_PANEL.mc {
+        rows += 1;
     }
     let want = (macs / ROW_TASK).clamp(1, TASKS);
     while rows * cols < want && m / (rows * 2) >= MIN_ROWS {
@@ -98,7 +109,27 @@ pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize) -> Cut {
     let tm = m.div_ceil(rows).max(1);
     // Pairs of panels, so that AVX-512's tiles of 32 columns do not straddle tasks.
     let tn = panels.div_ceil(cols).next_multiple_of(2) * PANEL;
-    Cut { tm, tn, rows: m.div_ceil(tm), cols: n.div_ceil(tn) }
+    let rows = m.div_ceil(tm);
+    Cut { tm, tn, rows, cols: n.div_ceil(tn), together: together(rows) }
+}
+
+/// How many of `rows` row blocks of `block` floats are packed together: as many as `packed` floats hold, in groups of
+/// nearly equal size.
+fn together(block: usize, rows: usize, packed: usize) -> usize {
+    let most = (packed / block.max(1)).clamp(1, rows);
+    rows.div_ceil(rows.div_ceil(most))
+}
+
+/// Blocks of k that are packed and multiplied before the next ones, of `depths` blocks of `block` floats: all of them if
+/// `packed` floats hold them, else what stays in an L2 of 2 MiB. With K = 50,257, the gradient of a GPT-2's last layer,
+/// each task would read 53 MB of packed A from memory; one pass after the other, all tasks share what they read of it.
+pub(super) fn span(block: usize, depths: usize, together: usize, packed: usize) -> usize {
+    if together > 1 || block.saturating_mul(depths) <= packed { depths } else { (packed / 8 / block).clamp(1, depths) }
+}
+
+/// Groups of A's tiles, of `kc` steps, that one task packs: 16,384 floats, some 4 µs, or one group if that is more.
+pub(super) fn pieces(kc: usize) -> usize {
+    ((1 << 14) / (SIDE_BY_SIDE * kc)).max(1)
 }
 
 /// Steps of k in a block: all blocks of nearly equal depth, at most `kc`.
@@ -115,17 +146,22 @@ mod tests {
         for (m, n, k) in [(1, 1, 1), (64, 64, 64), (256, 768, 768), (1000, 50257, 768), (7, 3000, 5000), (5000, 9, 99)]
         {
             for mc in [ONE_PANEL.mc, TWO_PANELS.mc] {
-                let c = cut(m, n, k, mc);
+                let c = cut(m, n, k, mc, PACKED_A);
                 assert!(c.tm * c.rows >= m && c.tm * (c.rows - 1) < m, "{c:?}");
                 assert!(c.tn * c.cols >= n && c.tn * (c.cols - 1) < n, "{c:?}");
                 assert!(c.tm <= mc && c.tn.is_multiple_of(32), "{c:?}");
             }
         }
-        let (small, narrow) = (cut(64, 64, 64, 264), cut(768, 128, 128, 264));
+        let (small, narrow) = (cut(64, 64, 64, 264, PACKED_A), cut(768, 128, 128, 264, PACKED_A));
         assert_eq!((small.rows, small.cols), (1, 1));
-        // A small GPT's 128 columns keep eight threads busy.
+        // A small GPT's 128 columns keep eight threads busy, also where blocks are tall.
         assert_eq!((narrow.rows, narrow.cols), (3, 4));
-        let big = cut(1024, 1024, 1024, 528);
+        assert_eq!(cut(768, 128, 128, TWO_PANELS.mc, PACKED_A), narrow);
+        // Rows that cannot all be packed at once are packed in groups of one size, each enough for many threads.
+        let long = cut(16384, 768, 3072, TWO_PANELS.mc, PACKED_A);
+        assert!(long.together * long.cols >= 32 && long.rows.is_multiple_of(long.together), "{long:?}");
+        assert_eq!(cut(2048, 2048, 2048, TWO_PANELS.mc, PACKED_A).together, 4);
+        let big = cut(1024, 1024, 1024, 528, PACKED_A);
         assert!(big.rows * big.cols >= TASKS, "{big:?}");
     }
 }

@@ -171,6 +171,10 @@ fn blocks_and_tasks_equal_the_chain() {
         check(Case { m: 20, n: 40, k: 2 * kc + 1, acc: Accumulate::Add, ..both });
         check(Case { m: mc + 5, n: 30, k: 33, ..both });
         check(Case { m: mc + 5, n: 140, k: 70, a: Transposed, ..both });
+        // Several blocks of rows and of k, in several groups of packed rows, each of several pieces.
+        for a in [RowMajor, Transposed, Spread] {
+            check(Case { m: mc + 5, n: 140, k: kc + 9, a, ..both });
+        }
         check(Case { m: 3, n: 300, k: 2 * kc + 77, b: Transposed, acc: Accumulate::Add, ..both });
     }
     check(Case { m: 100, n: 530, k: 90, b: Transposed, gelu: Some(GeluKind::Erf), ..both });

@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(cut(768, 128, 128, TWO_PANELS.mc, PACKED_A), narrow);
         // Rows that cannot all be packed at once are packed in groups of one size, each enough for many threads.
         let long = cut(16384, 768, 3072, TWO_PANELS.mc, PACKED_A);
-        assert!(long.together * long.cols >= 32 && long.rows.is_multiple_of(long.together), "{long:?}");
+        assert!(long.together * long.cols >= 24 && long.rows.is_multiple_of(long.together), "{long:?}");
         assert_eq!(cut(2048, 2048, 2048, TWO_PANELS.mc, PACKED_A).together, 4);
         let big = cut(1024, 1024, 1024, 528, PACKED_A);
         assert!(big.rows * big.cols >= TASKS, "{big:?}");

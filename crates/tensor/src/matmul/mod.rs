@@ -7,10 +7,11 @@
 //!
 //! ```text
 //! A is packed, in parallel: blocks [tile][kc][mr] of MC rows × KC          `PackA`
+//! (where row blocks with all of K exceed 16 MiB: a group of row blocks, and a span of k, after the other)
 //! task        a chunk of C: at most MC rows × some panels of columns       `params::cut`, by shape alone
-//!   LOOP 1    k in blocks of KC                                            A's block stays in L2
+//!   LOOP 1    k in blocks of KC                                            A's block stays in L2 (AVX2)
 //!     LOOP 2  B's columns in strips of 4 panels, packed [panel][kc][16]    beside it
-//!       LOOP 3  NV panels at a time                                        stay in L1
+//!       LOOP 3  NV panels at a time                                        stay in L1 (AVX2)
 //!         LOOP 4  tiles of MR rows
 //!           LOOP 5  the microkernel: k, and for each MR × NV multiply-adds C in registers
 //!         epilogue over the part of C just finished                        in L1 still
@@ -87,20 +88,32 @@ impl Operand<'_> {
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
 /// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C (AVX-512: 528); scratch 4·M·K bytes, at most
-/// 16 MiB, and 96 KiB a task (192).
+/// about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB a task (192).
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
 /// # Errors
 /// `ShapeMismatch` if the sizes of a, b, c or of the epilogue's parts disagree.
 pub fn matmul<'b>(
     ctx: &Ctx,
-    mut c: MatMut<'_>,
+    c: MatMut<'_>,
     a: MatRef<'_>,
     b: impl Into<Operand<'b>>,
     acc: Accumulate,
     epilogue: Epilogue<'_>,
 ) -> Result<()> {
-    let b = b.into();
+    multiply(ctx, c, a, b.into(), acc, epilogue, params::PACKED_A)
+}
+
+/// `matmul` with room for `packed_a` floats of packed A: tests have little, so that small products go in groups and spans.
+fn multiply(
+    ctx: &Ctx,
+    mut c: MatMut<'_>,
+    a: MatRef<'_>,
+    b: Operand<'_>,
+    acc: Accumulate,
+    epilogue: Epilogue<'_>,
+    packed_a: usize,
+) -> Result<()> {
     let _timed = ctx.time(by_layout(&a, &b));
     let (m, n, k) = (c.rows(), c.cols(), a.cols());
     expect_len("matmul", "rows of a", a.rows(), m)?;
@@ -112,7 +125,7 @@ pub fn matmul<'b>(
     }
     let shape = TileShape::of(ctx.isa());
     let blocks = params::blocks(shape.nv);
-    let cut = params::cut(m, n, k, blocks.mc, params::PACKED);
+    let cut = params::cut(m, n, k, blocks.mc, packed_a);
     let kc = params::depth(k, blocks.kc);
     let mut product = Product {
         ctx,
@@ -149,7 +162,7 @@ pub fn matmul<'b>(
     // is too much even for one row block.
     let (depths, groups) = (product.depths.len(), Tiles::new(cut.tm, shape.mr).groups());
     let block = (cut.tm * product.kc).next_multiple_of(16);
-    let span = params::span(block, depths, cut.together, params::PACKED);
+    let span = params::span(block, depths, cut.together, packed_a);
     let mut packed = ctx.scratch(crate::shape::product3("matmul", cut.together, span, block)?);
     for (first, pc) in
         (0..cut.rows).step_by(cut.together).flat_map(|i| (0..depths).step_by(span).map(move |pc| (i, pc)))

@@ -11,11 +11,11 @@
 //!            768    `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
 //!                   panels need not stay in L1, and C is visited once for a GPT-2's C of 768. On Zen 5 256 steps, 32 of
 //!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 3% on 1024³, 10% on 4096 × 3072 × 768; 1,024 are as
-//!                   fast there, but leave too little of Sapphire Rapids' L2, whose L3 does not keep up
+//!                   fast there, but leave too little of their Xeons' L2, whose L3 does not keep up
 //! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
-//!                   time. 528 × 768 f32 is 1.5 of Sapphire Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3 keeps up.
+//!                   time. 528 × 768 f32 is 1.5 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3 keeps up.
 //!                   264 measured 2 to 5% slower from 1,024 rows on
 //! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 192 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
@@ -54,10 +54,7 @@ pub(super) const SMALL_M: usize = 8;
 pub(super) const NARROW: usize = 128;
 
 /// Floats of A that are packed before the tasks that share them start: 16 MiB, half of Zen 3's L3.
-const PACKED_A: usize = 1 << 22;
-
-/// The same for `matmul`, whose tests are to have several groups of row blocks.
-pub(super) const PACKED: usize = if cfg!(test) { 1 << 16 } else { PACKED_A };
+pub(super) const PACKED_A: usize = 1 << 22;
 
 /// Multiply-adds that are worth a task of their own: 20 µs at 50 G a second, ten times what a fork costs.
 const TASK: usize = 1 << 20;
@@ -65,7 +62,7 @@ const TASK: usize = 1 << 20;
 /// Multiply-adds that are worth packing B once more for another block of rows.
 const ROW_TASK: usize = 1 << 25;
 
-/// Tasks that a large product is cut into at least: two for each of sixteen cores, so that one core which somebody else
+/// Tasks that a large product is cut into, more or less: two for each of sixteen cores, so that one core which somebody else
 /// uses for a while holds up half of its share and not all of it. 64 took 5% longer in a GPT-2's last layer.
 const TASKS: usize = 32;
 
@@ -140,6 +137,15 @@ pub(super) fn depth(k: usize, kc: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn k_is_cut_into_spans_where_one_block_of_rows_is_too_much() {
+        assert_eq!(span(264 * 768, 131, 1, PACKED_A), 2);
+        assert_eq!(span(264 * 384, 131, 1, PACKED_A), 5);
+        assert_eq!(span(528 * 768, 66, 1, PACKED_A), 1);
+        assert_eq!(span(264 * 384, 8, 1, PACKED_A), 8);
+        assert_eq!(span(264 * 384, 20, 2, PACKED_A), 20);
+    }
 
     #[test]
     fn chunks_cover_c_and_small_products_are_one_task() {

@@ -1,6 +1,6 @@
 //! Every ISA against the plain chain, with ==.
 
-use super::params::{Blocks, ONE_PANEL, TWO_PANELS};
+use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS};
 use super::*;
 use crate::kernels::{GeluKind, gelu_forward};
 use crate::reference::{self, Fused32, Unfused32};
@@ -77,7 +77,7 @@ fn bits(xs: &[f32]) -> Vec<u32> {
 /// Runs the case on every ISA, with B in place and packed, against the reference of its rounding class.
 fn check(case: Case) {
     let Case { m, n, k, acc, .. } = case;
-    let store = (m + n + k + 20) * (m + n + k + 20) * 3;
+    let store = (m.max(n) + 20) * (k + 20) * 3;
     let (av, bv) = (numbers(1, store), numbers(2, store));
     let (a, b) = (view(&av, m, k, case.a), view(&bv, k, n, case.b));
     let bias = numbers(3, n);
@@ -110,7 +110,7 @@ fn check(case: Case) {
     let weight = Weight::pack(&Ctx::default(), b).unwrap();
     for isa in Isa::available() {
         let (expected, pre_expected) = &classes[usize::from(!isa.fused())];
-        for threads in [1, 4] {
+        for (threads, packed_a) in [(1, PACKED_A), (4, PACKED_A), (4, 1 << 16)] {
             let ctx = Ctx::new(isa).with_threads(threads);
             for operand in [Operand::Mat(b), Operand::Packed(&weight)] {
                 let (mut c, mut pre) = (old.clone(), vec![f32::NAN; m * ldc]);
@@ -120,9 +120,10 @@ fn check(case: Case) {
                     residual: case.residual.then_some(residual),
                     pre_activation: Some(MatMut::strided(&mut pre, m, n, ldc).unwrap()),
                 };
-                matmul(&ctx, MatMut::strided(&mut c, m, n, ldc).unwrap(), a, operand, acc, epilogue).unwrap();
+                let cm = MatMut::strided(&mut c, m, n, ldc).unwrap();
+                multiply(&ctx, cm, a, operand, acc, epilogue, packed_a).unwrap();
                 let packed = matches!(operand, Operand::Packed(_));
-                let which = format!("{isa}, {threads} threads, packed {packed}: {case:?}");
+                let which = format!("{isa}, {threads} threads, packed {packed}, {packed_a} floats of A: {case:?}");
                 let differs = bits(&inner(&c)).iter().zip(expected).position(|(g, e)| g != e);
                 assert_eq!(differs, None, "first difference, {which}");
                 if case.gelu.is_some() {
@@ -177,6 +178,8 @@ fn blocks_and_tasks_equal_the_chain() {
         }
         check(Case { m: 3, n: 300, k: 2 * kc + 77, b: Transposed, acc: Accumulate::Add, ..both });
     }
+    // Spans of several blocks of k, the last one shorter.
+    check(Case { m: 5, n: 20, k: 18 * TWO_PANELS.kc + 1, a: Transposed, acc: Accumulate::Add, ..both });
     check(Case { m: 100, n: 530, k: 90, b: Transposed, gelu: Some(GeluKind::Erf), ..both });
 }
 

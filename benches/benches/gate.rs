@@ -195,17 +195,11 @@ struct Row {
     decision: Decision,
 }
 
-/// This CPU as `gate.toml` names it.
-fn this_cpu() -> String {
-    cpu_name(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
-}
-
-fn run(limits: &Limits) -> Result<Vec<Row>, String> {
-    let cpu = this_cpu();
+fn run(limits: &Limits, cpu: &str) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for name in ISAS {
         let Some(isa) = Isa::available().into_iter().find(|isa| isa.name() == name) else { continue };
-        let of = limits.name(&cpu, name);
+        let of = limits.name(cpu, name);
         for (case, suffix) in CASES {
             let attention = cases::named(&[&format!("attention_{suffix}")]).swap_remove(0);
             for over in BASELINES {
@@ -240,8 +234,8 @@ fn naive_over_fused(isa: Isa, suffix: &str) -> f64 {
     median((0..5).map(|_| ratio()).collect())
 }
 
-fn report(rows: &[Row], limits: &Limits) {
-    let (cpu, confidence) = (this_cpu(), limits.rounds.confidence);
+fn report(rows: &[Row], limits: &Limits, cpu: &str) {
+    let confidence = limits.rounds.confidence;
     println!(
         "{:<42} {:>7} {:>7}   {:<16} {:>7}",
         "case",
@@ -259,7 +253,7 @@ fn report(rows: &[Row], limits: &Limits) {
             println!("{name}: not run: this CPU has none");
             continue;
         };
-        println!("{name}: the limits of {:?}, this CPU being {cpu:?}", limits.name(&cpu, name));
+        println!("{name}: the limits of {:?}, this CPU being {cpu:?}", limits.name(cpu, name));
         for (case, suffix) in CASES {
             if rows.iter().any(|row| row.name.starts_with(&format!("{name}/{case} "))) {
                 let times = pool(1).install(|| naive_over_fused(isa, suffix));
@@ -271,9 +265,10 @@ fn report(rows: &[Row], limits: &Limits) {
 
 fn main() -> ExitCode {
     let read = std::fs::read_to_string(FILE).map_err(|e| e.to_string());
+    let cpu = cpu_name(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
     let measured = match read.and_then(|text| Limits::parse(&text)) {
         Err(fault) => Err(format!("{FILE}: {fault}")),
-        Ok(limits) => run(&limits).map(|rows| (limits, rows)),
+        Ok(limits) => run(&limits, &cpu).map(|rows| (limits, rows)),
     };
     let (limits, rows) = match measured {
         Ok(measured) => measured,
@@ -282,7 +277,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    report(&rows, &limits);
+    report(&rows, &limits, &cpu);
     let refused = rows.iter().filter(|row| !row.decision.verdict.passes()).count();
     let available = Isa::available().iter().any(|isa| ISAS.contains(&isa.name()));
     // Without --bench Criterion runs each bench once, to see that it runs.

@@ -11,12 +11,12 @@
 //!            768    `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
 //!                   panels need not stay in L1, and C is visited once for a GPT-2's C of 768. On Zen 5 256 steps, 32 of
 //!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 3% on 1024³, 10% on 4096 × 3072 × 768; 1,024 are as
-//!                   fast there, but leave too little of their Xeons' L2, whose L3 does not keep up
+//!                   fast there, but leave too little of a Xeon's L2 (2 MiB), whose L3 does not keep up
 //! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
-//!                   time. 528 × 768 f32 is 1.5 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3 keeps up.
-//!                   264 measured 2 to 5% slower from 1,024 rows on
+//!                   time. 528 × 768 f32 is 1.5 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3
+//!                   keeps up. 264 measured 2 to 5% slower from 1,024 rows on
 //! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 192 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
 //!                   the columns of a task
@@ -62,8 +62,8 @@ const TASK: usize = 1 << 20;
 /// Multiply-adds that are worth packing B once more for another block of rows.
 const ROW_TASK: usize = 1 << 25;
 
-/// Tasks that a large product is cut into, more or less: two for each of sixteen cores, so that one core which somebody else
-/// uses for a while holds up half of its share and not all of it. 64 took 5% longer in a GPT-2's last layer.
+/// Tasks that a large product is cut into, more or less: two for each of sixteen cores, so that one core which somebody
+/// else uses for a while holds up half of its share and not all of it. 64 took 5% longer in a GPT-2's last layer.
 const TASKS: usize = 32;
 
 /// Fewest columns of a task: half a strip of B, so that a product of 128 columns still makes four.

@@ -18,7 +18,7 @@ pub(super) mod by_keys;
 use super::dropout::Keep;
 use super::forward::{SCORES, ahead, lanes_of, scores_of, visible};
 use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};
-use super::plan::{First, Shared, Task, WHOLE, for_each_task, take};
+use super::plan::{Shared, Task, WHOLE, for_each_task, take};
 use super::product::{Clip, Order, Product, QUERIES, Ranges, WIDTH, product};
 use super::{Attention, Inputs};
 use crate::Ctx;
@@ -89,7 +89,7 @@ pub(super) fn backward(
     let (hs, hsp) = (op.att.head_size, op.att.head_size.next_multiple_of(LANES));
     let longest = op.seqs.iter().fold(0, |n, seq| n.max(seq.keys)).next_multiple_of(LANES);
     let scratch = longest * (2 * hs + 3 * hsp) + 2 * blocks_len(hs) + QUERIES * hsp + 3 * SCORES;
-    for_each_task(ctx, op.seqs, First::default(), op.att, WHOLE, scratch, |scratch, task| {
+    for_each_task(ctx, op.seqs, op.att, WHOLE, scratch, |scratch, task| {
         let head = Head { isa: ctx.isa(), att: op.att, op, task, dout, out, lse, grads, acc };
         head.run(scratch);
     });
@@ -156,7 +156,7 @@ impl Head<'_> {
             }
             for start in (first / WIDTH * WIDTH..last).step_by(WIDTH) {
                 let n = WIDTH.min(last - start);
-                let ranges = block.ranges.within(start, n);
+                let ranges = block.ranges.within(rows, start, n);
                 scores_of(isa, p, queries, &kp[start * hs..], rows, n, hs, &ranges, ahead(vp, start, hs));
                 scores_of(isa, ds, douts, &vp[start * hs..], rows, n, hs, &ranges, ahead(kr, start, hsp));
                 block.probabilities(start, &ranges, p, ds, keep);

@@ -1,7 +1,7 @@
 //! The fused forward: a block of 48 queries against all the keys that it sees.
 //!
 //! ```text
-//! pack Kᵀ into panels and V into rows, once for a (sequence, head)
+//! pack Kᵀ into panels and V into rows, as far as the task's queries see
 //! for each block of 48 queries
 //!     Q' = Q·scale·log₂e
 //!     for each block of 64 keys it sees:  S = Q'·Kᵀ              48 × 64 floats in scratch
@@ -13,36 +13,34 @@
 use super::cache::KvCache;
 use super::dropout::Keep;
 use super::pack::{Map, PutRows, ScaleRows, blocks, blocks_len, panels, put_rows};
-use super::plan::{First, Lengths, Shared, Task, for_each_task, take};
+use super::plan::{Lengths, Shared, Task, for_each_task, take};
 use super::product::{Clip, Order, Product, QUERIES, Ranges, WIDTH, product};
 use super::{Attention, Dropout, Inputs, Mask, Seq};
+use crate::Ctx;
 use crate::matrix::{Accumulate, MatRef};
 use crate::simd::math::exp2_low;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
-use crate::{Ctx, parallel};
 
-/// Queries of a task: few enough to share a long sequence between threads. A sequence of no more packs its keys in its
-/// one task; those of longer ones are packed before the first task, since packing them for each of six tasks took an
-/// eighth of the time at 1,024 tokens.
+/// Queries of a task: half of the longest sequence, and at least this many.
+///
+/// A task packs the keys and values that it sees, so that they come from its own thread's L2. Of two tasks the second
+/// sees all keys and the first half of them: one and a half packings a head, and work for twice as many threads as
+/// there are heads. Six tasks a head pack three and a half times, 2 to 4% of the time at 1,024 tokens. Packing every
+/// head once, in parallel before the first task, costs as much: by then the packed keys have gone to the L3.
 const RUN: usize = 4 * QUERIES;
-
-/// Keys that are packed at a time.
-const PACK: usize = 256;
-
-/// Floats of keys and values that are packed before the tasks that read them: 16 MiB, half of Zen 3's L3. Tests, whose
-/// batches are small, are to make several groups.
-const PACKED: usize = if cfg!(test) { 1 << 13 } else { 1 << 22 };
 
 /// Floats of one block of scores.
 pub(super) const SCORES: usize = QUERIES * WIDTH;
+
+/// Floats from one block of scores to the next. A row of 1,024 keys lies in 16 blocks: 12 KiB apart, all of it would
+/// fall into four sets of the L1.
+const APART: usize = SCORES + WIDTH;
 
 /// Where a task finds keys and values.
 #[derive(Clone, Copy)]
 pub(super) enum Keys<'a> {
     /// Rows of k and v, still to be packed.
     Rows(MatRef<'a>, MatRef<'a>),
-    /// Packed for all tasks.
-    Packed(&'a Packed<'a>),
     /// One layer of a cache, and the slot of each sequence.
     Cache(&'a KvCache, usize, &'a [(usize, Seq)]),
 }
@@ -64,108 +62,7 @@ pub(super) fn forward_over<Q: Lengths>(
 ) {
     let (out, lse) = (Shared::new(out), lse.map(Shared::new));
     let pass = Pass { ctx, out: &out, lse: lse.as_ref(), q, att };
-    let (k, v) = match keys {
-        Keys::Rows(k, v) if seqs.iter().any(|seq| seq.lengths().queries > RUN) => (k, v),
-        _ => return pass.tasks(seqs, First::default(), keys),
-    };
-    let (mut first, mut rest) = (First::default(), seqs);
-    while !rest.is_empty() {
-        // A group: one sequence, and further ones while their packed keys fit.
-        let (mut count, mut next) = (0, first);
-        for seq in rest.iter().map(Q::lengths) {
-            let keys = next.key_row + seq.keys - first.key_row;
-            if count > 0 && Packed::floats(keys, count + 1, att) > PACKED {
-                break;
-            }
-            count += 1;
-            next = First {
-                sequence: next.sequence + 1,
-                query_row: next.query_row + seq.queries,
-                key_row: next.key_row + seq.keys,
-            };
-        }
-        let group = &rest[..count];
-        let mut memory = ctx.scratch(Packed::floats(next.key_row - first.key_row, count, att));
-        let packed = Packed { memory: Shared::new(&mut memory), first, att };
-        packed.fill(ctx, k, v, group);
-        pass.tasks(group, first, Keys::Packed(&packed));
-        (first, rest) = (next, &rest[count..]);
-    }
-}
-
-/// Packed keys and values of a group of sequences: for each sequence and head the panels, then the rows.
-pub(super) struct Packed<'a> {
-    memory: Shared<'a>,
-    first: First,
-    att: &'a Attention<'a>,
-}
-
-impl Packed<'_> {
-    /// Floats of a key of one head.
-    fn width(att: &Attention) -> usize {
-        att.head_size + att.head_size.next_multiple_of(LANES)
-    }
-
-    /// Places for the keys of `count` sequences of `keys` keys in all, and so where the next sequence begins: a multiple
-    /// of 16, no less than all those lengths rounded up, for 15 places a sequence are enough to round up.
-    fn places(keys: usize, count: usize) -> usize {
-        (keys + count * (LANES - 1)) / LANES * LANES
-    }
-
-    /// Floats for `count` sequences of `keys` keys in all.
-    fn floats(keys: usize, count: usize, att: &Attention) -> usize {
-        Self::places(keys, count) * att.heads * Self::width(att)
-    }
-
-    /// The place of the first key of a sequence, at `key_row` of the batch.
-    fn begin(&self, sequence: usize, key_row: usize) -> usize {
-        Self::places(key_row - self.first.key_row, sequence - self.first.sequence)
-    }
-
-    /// Where the panels and the rows begin of a head of a sequence of `keys` keys, the first of them at `key_row`.
-    fn at(&self, sequence: usize, key_row: usize, keys: usize, head: usize) -> (usize, usize) {
-        let width = Self::width(self.att);
-        let whole = keys.next_multiple_of(LANES);
-        let panels = self.begin(sequence, key_row) * self.att.heads * width + head * whole * width;
-        (panels, panels + whole * self.att.head_size)
-    }
-
-    /// Packs `seqs`, the group.
-    fn fill<Q: Lengths>(&self, ctx: &Ctx, k: MatRef, v: MatRef, seqs: &[Q]) {
-        let (hs, heads) = (self.att.head_size, self.att.heads);
-        let hsp = hs.next_multiple_of(LANES);
-        let places = Self::places(seqs.iter().fold(0, |n, seq| n + seq.lengths().keys), seqs.len());
-        parallel::for_each_block(ctx, places.div_ceil(PACK) * heads, |t| {
-            // The keys whose places lie in start..start + PACK, of whichever sequences.
-            let (start, head, mut row) = (t / heads * PACK, t % heads, self.first.key_row);
-            for (sequence, seq) in (self.first.sequence..).zip(seqs) {
-                let (keys, begin) = (seq.lengths().keys, self.begin(sequence, row));
-                let [from, to] = [start, start + PACK].map(|place| place.saturating_sub(begin).min(keys));
-                if from < to {
-                    let (n, (panels, rows)) = (to - from, self.at(sequence, row, keys, head));
-                    // SAFETY: these keys of this head are this block's alone: whole panels, as PACK and every `begin`
-                    // are multiples of 16, and rows.
-                    let (kp, vp) = unsafe {
-                        let kp = self.memory.range(panels + from * hs, n.next_multiple_of(LANES) * hs);
-                        (kp, self.memory.range(rows + from * hsp, n * hsp))
-                    };
-                    pack(ctx.isa(), kp, vp, (k, v), row + from, n, head * hs, hs);
-                }
-                row += keys;
-            }
-        });
-    }
-
-    /// The panels and the rows of a task's head.
-    fn of(&self, task: &Task) -> (&[f32], &[f32]) {
-        let (keys, hs) = (task.seq.keys, self.att.head_size);
-        let (panels, rows) = self.at(task.sequence, task.key_row, keys, task.head);
-        // SAFETY: `fill` is over, and nobody writes any more.
-        unsafe {
-            let panels = self.memory.read(panels, keys.next_multiple_of(LANES) * hs);
-            (panels, self.memory.read(rows, keys * hs.next_multiple_of(LANES)))
-        }
-    }
+    pass.tasks(seqs, keys);
 }
 
 /// Packs channels at..at + hs of `n` rows of k, from `row` on, into panels, and of v into rows.
@@ -197,26 +94,31 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// The tasks of `seqs`, which begin at `first` in the batch.
-    fn tasks<Q: Lengths>(&self, seqs: &[Q], first: First, keys: Keys) {
+    fn tasks<Q: Lengths>(&self, seqs: &[Q], keys: Keys) {
         let (isa, att, q) = (self.ctx.isa(), self.att, self.q);
         let (hs, hsp) = (att.head_size, att.head_size.next_multiple_of(LANES));
         let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
         let whole = longest.next_multiple_of(LANES);
-        let packed = if matches!(keys, Keys::Rows(..)) { whole * (hs + hsp) } else { 0 };
+        let queries = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().queries));
+        let (packed, run) = match keys {
+            Keys::Rows(..) => (whole * (hs + hsp), RUN.max(queries.div_ceil(2).next_multiple_of(QUERIES))),
+            Keys::Cache(..) => (0, RUN),
+        };
         let keep = if att.active_dropout().is_some() { whole } else { 0 };
-        let scratch = packed + longest.div_ceil(WIDTH) * SCORES + blocks_len(hs) + QUERIES * hsp + keep;
-        for_each_task(self.ctx, seqs, first, att, RUN, scratch, |mut scratch, task| {
+        let scratch = packed + longest.div_ceil(WIDTH) * APART + blocks_len(hs) + QUERIES * hsp + keep;
+        for_each_task(self.ctx, seqs, att, run, scratch, |mut scratch, task| {
             let at = task.head * hs;
             let (k, v) = match keys {
                 Keys::Rows(k, v) => {
-                    let n = att.mask.visible(task.seq, task.to - 1).end;
-                    let kp = take(&mut scratch, n.next_multiple_of(LANES) * hs);
-                    let vp = take(&mut scratch, n * hsp);
-                    pack(isa, kp, vp, (k, v), task.key_row, n, at, hs);
+                    // Whole blocks of keys from the first that a query sees, each where it belongs.
+                    let start = att.mask.visible(task.seq, task.from).start / WIDTH * WIDTH;
+                    let end = att.mask.visible(task.seq, task.to - 1).end.max(start);
+                    let kp = take(&mut scratch, end.next_multiple_of(LANES) * hs);
+                    let vp = take(&mut scratch, end * hsp);
+                    let (kp_seen, vp_seen) = (&mut kp[start * hs..], &mut vp[start * hsp..]);
+                    pack(isa, kp_seen, vp_seen, (k, v), task.key_row + start, end - start, at, hs);
                     (&*kp, &*vp)
                 }
-                Keys::Packed(packed) => packed.of(&task),
                 Keys::Cache(cache, layer, slots) => cache.head(layer, slots[task.sequence].0, task.head),
             };
             let mut from = task.from;
@@ -271,13 +173,13 @@ impl QueryBlock<'_> {
         let end = end.max(first);
         let queries = take(&mut scratch, blocks_len(hs));
         let out = take(&mut scratch, QUERIES * hsp);
-        let scores = take(&mut scratch, (end - first) * SCORES);
+        let scores = take(&mut scratch, (end - first) * APART);
         blocks(isa, queries, q, stride, rows, hs, self.att.scale_log2());
         let keys_of = |block: usize| WIDTH.min(ranges.hi[rows - 1] - block * WIDTH);
         for block in first..end {
             let (start, keys) = (block * WIDTH, keys_of(block));
-            let ranges = ranges.within(start, keys);
-            let scores = &mut scores[(block - first) * SCORES..][..SCORES];
+            let ranges = ranges.within(rows, start, keys);
+            let scores = &mut scores[(block - first) * APART..][..SCORES];
             let next =
                 if block + 1 < end { ahead(self.k, start + WIDTH, hs) } else { ahead(self.v, first * WIDTH, hsp) };
             scores_of(isa, scores, queries, &self.k[start * hs..], rows, keys, hs, &ranges, next);
@@ -304,11 +206,11 @@ impl QueryBlock<'_> {
             let (start, keys) = (block * WIDTH, keys_of(block));
             let p = Product {
                 clip: Clip::Steps,
-                ranges: &ranges.within(start, keys),
+                ranges: &ranges.within(rows, start, keys),
                 rows,
                 vectors: hsp / LANES,
                 steps: keys,
-                a: &scores[(block - first) * SCORES..],
+                a: &scores[(block - first) * APART..],
                 order: Order::Rows,
                 b: &self.v[start * hsp..],
                 b_vs: LANES,
@@ -401,7 +303,7 @@ const VECTORS: usize = WIDTH / LANES;
 /// Where group `g` of 16 keys of row `r` stands in scores that begin with block `first`.
 #[inline(always)]
 fn place(g: usize, r: usize, first: usize) -> usize {
-    (g / VECTORS - first) * SCORES + r * WIDTH + g % VECTORS * LANES
+    (g / VECTORS - first) * APART + r * WIDTH + g % VECTORS * LANES
 }
 
 /// For each row: the scores outside its range become −∞, m their maximum, the scores exp2(s − m), l their sum.

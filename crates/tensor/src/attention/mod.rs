@@ -149,10 +149,9 @@ pub struct Seq {
 /// as queries. Units: lse in bits, log₂ of the softmax's denominator.
 /// Saves: lse and out for the backward. Writes out and lse whole.
 /// Cost: 4·HS flops and one exp2 for each visible (query, key) pair of a head; scratch of a thread about
-/// (2·HS + 48)·T + 96·HS floats, T more with dropout. Beyond 192 queries the 2·HS·T are shared: the packed keys and values of whole
-/// sequences, 2·C floats a token, at most 16 MiB or what one sequence takes.
+/// (2·HS + 49)·T + 96·HS floats, T more with dropout.
 /// Numerics: as in the module's text; bitwise equal to `attention_naive_forward` and `attention_cached`.
-/// Threads: by (sequence, head, 192 queries); bitwise the same for any thread count.
+/// Threads: by (sequence, head, half of the longest sequence's queries or 192); bitwise the same for any thread count.
 /// # Errors
 /// `ShapeMismatch` when lengths disagree; `InvalidValue` for no heads, no channels or a p outside [0, 1);
 /// `OutOfRange` for a sequence longer than the dropout's context.

@@ -4,7 +4,7 @@
 use super::backward::{Dots, Gradients, Rows, gradient};
 use super::dropout::Keep;
 use super::pack::panels;
-use super::plan::{First, Shared, Task, WHOLE, for_each_task, take};
+use super::plan::{Shared, Task, WHOLE, for_each_task, take};
 use super::{Dropout, Inputs};
 use crate::Ctx;
 use crate::matrix::{Accumulate, MatRef};
@@ -18,7 +18,7 @@ pub(super) fn forward(ctx: &Ctx, out: &mut [f32], lse: &mut [f32], op: &Inputs) 
     let scratch = longest(op, |seq| matrix(seq.queries, seq.keys) + seq.keys.next_multiple_of(LANES) * (hs + 1))
         + 2 * hs.next_multiple_of(LANES);
     let (out, lse) = (Shared::new(out), Shared::new(lse));
-    for_each_task(ctx, op.seqs, First::default(), op.att, WHOLE, scratch, |scratch, task| {
+    for_each_task(ctx, op.seqs, op.att, WHOLE, scratch, |scratch, task| {
         let head = Head { op, task, isa: ctx.isa() };
         // SAFETY: this task alone writes this head of these rows.
         unsafe { head.forward(scratch, &out, &lse) };
@@ -40,7 +40,7 @@ pub(super) fn backward(
         let keys = seq.keys.next_multiple_of(LANES);
         2 * matrix(seq.queries, seq.keys) + keys * (2 * hs + 2 * hsp + 1) + seq.queries * hsp
     }) + hsp;
-    for_each_task(ctx, op.seqs, First::default(), op.att, WHOLE, scratch, |scratch, task| {
+    for_each_task(ctx, op.seqs, op.att, WHOLE, scratch, |scratch, task| {
         let head = Head { op, task, isa: ctx.isa() };
         // SAFETY: this task alone writes this head of these rows.
         unsafe { head.backward(scratch, grads, dout, out, lse, acc) };

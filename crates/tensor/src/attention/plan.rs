@@ -48,21 +48,11 @@ impl Lengths for (usize, Seq) {
 /// The `run` of a whole sequence: one task a head, also for a sequence without queries.
 pub(super) const WHOLE: usize = usize::MAX;
 
-/// Where a group of sequences stands in its batch: the number of its first sequence, and its first query's and first
-/// key's row.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct First {
-    pub sequence: usize,
-    pub query_row: usize,
-    pub key_row: usize,
-}
-
-/// Cuts `seqs`, which begin at `first` in their batch, into runs of `run` queries and calls `f` once for each run and
+/// Cuts `seqs` into runs of `run` queries and calls `f` once for each run and
 /// head. The cut depends on shapes only.
 pub(super) fn for_each_task<Q: Lengths, F: Fn(&mut [f32], Task) + Sync>(
     ctx: &Ctx,
     seqs: &[Q],
-    first: First,
     att: &Attention,
     run: usize,
     scratch: usize,
@@ -72,8 +62,8 @@ pub(super) fn for_each_task<Q: Lengths, F: Fn(&mut [f32], Task) + Sync>(
     let n = seqs.iter().fold(0, |n, q| n + runs_of(q.lengths()));
     let mut memory: Scratch = ctx.scratch(n * RUN);
     let runs: &mut [Run] = bytemuck::cast_slice_mut(&mut memory);
-    let (mut i, First { mut query_row, mut key_row, .. }) = (0, first);
-    for (sequence, q) in (first.sequence..).zip(seqs) {
+    let (mut i, mut query_row, mut key_row) = (0, 0, 0);
+    for (sequence, q) in seqs.iter().enumerate() {
         let seq = q.lengths();
         for query in (0..runs_of(seq)).map(|i| i * run) {
             let end = query.saturating_add(run).min(seq.queries);
@@ -97,7 +87,7 @@ pub(super) fn for_each_task<Q: Lengths, F: Fn(&mut [f32], Task) + Sync>(
         for t in begin..(begin + block).min(tasks) {
             let ([_, sequence, from, query_row, key_row], head) =
                 (runs[t / att.heads].map(|x| x as usize), t % att.heads);
-            let seq = seqs[sequence - first.sequence].lengths();
+            let seq = seqs[sequence].lengths();
             let to = from.saturating_add(run).min(seq.queries);
             f(&mut memory, Task { sequence, seq, head, from, to, query_row, key_row });
         }
@@ -131,15 +121,6 @@ impl<'a> Shared<'a> {
         assert!(start <= self.len && len <= self.len - start);
         // SAFETY: in bounds, checked above; unaliased, by the caller's word.
         unsafe { core::slice::from_raw_parts_mut(self.data.add(start), len) }
-    }
-
-    /// Elements start..start + len, to read.
-    /// # Safety
-    /// While the result lives, none of these elements is written.
-    pub unsafe fn read(&self, start: usize, len: usize) -> &[f32] {
-        assert!(start <= self.len && len <= self.len - start);
-        // SAFETY: in bounds, checked above; unwritten, by the caller's word.
-        unsafe { core::slice::from_raw_parts(self.data.add(start), len) }
     }
 }
 

@@ -214,9 +214,9 @@ fn longer_sequences_and_ragged_batches() {
     check(&[3, 0, 50, 1, 97, 16], &att(3, 8, Mask::Causal));
     check(&[], &att(1, 8, Mask::Causal));
     check(&[0], &att(1, 8, Mask::None));
-    // Keys packed beforehand, in three groups: of one long sequence, of several, and of a last short one.
+    // More than one task a head; a band whose second task packs from the middle on.
     check(&[270, 193, 3, 0, 17, 210, 5], &att(2, 9, Mask::Causal));
-    check(&[200, 40, 230], &att(1, 16, Mask::Banded(70)));
+    check(&[200, 40, 430], &att(1, 16, Mask::Banded(70)));
 }
 
 #[test]

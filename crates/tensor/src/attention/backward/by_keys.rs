@@ -19,7 +19,7 @@ use super::{Gradient48, Gradients, Head, QueryBlock, Rows, over_queries};
 use crate::Ctx;
 use crate::attention::forward::{SCORES, scores_of};
 use crate::attention::pack::{ScaleRows, blocks, blocks_len, panels};
-use crate::attention::plan::{First, WHOLE, for_each_task, take};
+use crate::attention::plan::{WHOLE, for_each_task, take};
 use crate::attention::product::{Clip, Order, Product, QUERIES, WIDTH, product};
 use crate::attention::{Attention, Inputs, Seq, packed};
 use crate::error::{Error, Result, expect_len};
@@ -70,7 +70,7 @@ pub fn attention_backward_by_keys(
         (0..if tasks > 1 { q.rows() * att.heads } else { 0 }).map(|_| AtomicBool::new(false)).collect();
     // A run of queries stands for a share of the keys: of n runs the i-th takes every block of keys whose number is i mod n.
     let run = if tasks > 1 { longest.div_ceil(tasks).max(1) } else { WHOLE };
-    for_each_task(ctx, seqs, First::default(), att, run, scratch, |scratch, task| {
+    for_each_task(ctx, seqs, att, run, scratch, |scratch, task| {
         let share = if tasks > 1 { (task.from / run, task.seq.queries.div_ceil(run)) } else { (0, 1) };
         let head = Head { isa: ctx.isa(), att, op: &op, task, dout, out, lse, grads: &grads, acc: Accumulate::Store };
         ByKeys { head, share, shared: tasks > 1, locks: &locks }.run(scratch);

@@ -5,6 +5,7 @@
 //! time is that of all.
 
 use longhand_benches::steps::attention::{self, Shape};
+use longhand_benches::steps::tile_loop::measure_tile_loop;
 use longhand_benches::steps::{matmul, measure};
 use longhand_measure::peak::{ports_and_latency, ports_times_latency};
 use longhand_measure::pool;
@@ -27,6 +28,7 @@ fn main() {
             measure(&title, ctx.isa(), flops, ROUNDS, bench.steps(&ctx, SLOW));
             bench.check(&ctx, SLOW);
         }
+        measure_tile_loop(ctx.isa(), 60);
         for (t, first) in [(512, 0), (1024, 2)] {
             let mut bench = attention::Bench::new(Shape { t, heads: 12, hs: 64 });
             let (title, flops) = (format!("attention b1h12t{t}d64"), bench.flops());

@@ -3,6 +3,7 @@
 
 pub mod attention;
 pub mod matmul;
+pub mod tile_loop;
 
 use longhand_measure::peak::fma_window;
 use longhand_measure::sampling::{Turns, median};

@@ -6,6 +6,7 @@ use longhand_measure::peak::fma_window;
 use longhand_measure::sampling::median;
 use longhand_tensor::Isa;
 use longhand_tensor::simd::{Kernel, LANES, Simd, dispatch_on};
+use std::hint::black_box;
 use std::time::Instant;
 
 /// Tiles of `ROWS` × `PANELS` vectors: A packed [tile][kc][ROWS], one strip of B [kc][16·PANELS] for all of them.
@@ -53,25 +54,35 @@ impl<const ROWS: usize, const PANELS: usize> Kernel for TileLoop<'_, ROWS, PANEL
 /// Tiles and depths are those of `matmul` on AVX2 and AVX-512; on other instruction sets nothing is printed.
 pub fn measure_tile_loop(isa: Isa, rounds: usize) {
     match isa.name() {
-        "avx512" => windows::<14, 2>(isa, rounds, [(256, 252), (768, 168), (768, 1512)]),
-        "avx2" => windows::<6, 1>(isa, rounds, [(256, 264), (384, 264), (384, 2112)]),
+        "avx512" => windows::<14, 2>(isa, rounds, [(256, 252), (768, 168), (512, 504), (768, 1512)]),
+        "avx2" => windows::<6, 1>(isa, rounds, [(256, 264), (384, 264), (384, 528), (384, 2112)]),
         _ => {}
     }
 }
 
-fn windows<const ROWS: usize, const PANELS: usize>(isa: Isa, rounds: usize, cases: [(usize, usize); 3]) {
-    let operands = cases.map(|(kc, rows)| (numbers(1, kc * rows), numbers(2, kc * PANELS * LANES)));
+/// `n` floats of `xs`, which has 16 more, from the first cache line that begins there: as packed operands stand.
+fn aligned(xs: &[f32], n: usize) -> &[f32] {
+    &xs[xs.as_ptr().align_offset(64)..][..n]
+}
+
+fn windows<const ROWS: usize, const PANELS: usize>(isa: Isa, rounds: usize, cases: [(usize, usize); 4]) {
+    let operands = cases.map(|(kc, rows)| {
+        assert!(rows.is_multiple_of(ROWS), "whole tiles");
+        (numbers(1, kc * rows + LANES), numbers(2, kc * PANELS * LANES + LANES))
+    });
     let mut out = [[[0.0; LANES]; PANELS]; ROWS];
     let (mut peak, mut rates) = (vec![], cases.map(|_| vec![]));
     for _ in 0..rounds {
         for (((kc, rows), (a, b)), rates) in cases.into_iter().zip(&operands).zip(&mut rates) {
             peak.push(fma_window(isa));
+            let (a, b) = (aligned(a, kc * rows), aligned(b, kc * PANELS * LANES));
             let flops = 2 * kc * rows * PANELS * LANES;
-            // As long as a window of the peak loop, which takes about a hundred million operations.
-            let times = 100_000_000 / flops + 1;
+            // About as many operations as in a window of the peak loop.
+            let times = 30_000_000 / flops + 1;
             let began = Instant::now();
             for _ in 0..times {
                 dispatch_on(isa, TileLoop::<ROWS, PANELS> { a, b, kc, out: &mut out });
+                black_box(&mut out);
             }
             rates.push((times * flops) as f64 / began.elapsed().as_secs_f64());
         }

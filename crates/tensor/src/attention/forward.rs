@@ -21,13 +21,17 @@ use crate::matrix::{Accumulate, MatRef};
 use crate::simd::math::exp2_low;
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 
-/// Queries of a task: half of the longest sequence, and at least this many.
+/// Fewest queries of a task, and those of a task over a cache. A task that packs takes half of the longest sequence if
+/// that is more, or less where so few heads would make less than `TASKS`.
 ///
-/// A task packs the keys and values that it sees, so that they come from its own thread's L2. Of two tasks the second
-/// sees all keys and the first half of them: one and a half packings a head, and work for twice as many threads as
-/// there are heads. Six tasks a head pack three and a half times, 2 to 4% of the time at 1,024 tokens. Packing every
-/// head once, in parallel before the first task, costs as much: by then the packed keys have gone to the L3.
+/// A task packs the keys and values that it sees, so that up to some 1,500 tokens they come from its own thread's L2. Of
+/// two causal tasks the second sees all keys and the first half of them: one and a half packings a head. Six tasks pack
+/// nearly four times, 2 to 4% of the time at 1,024 tokens. Packing every head once, in parallel before the first task,
+/// costs as much: by then the packed keys have gone to the L3.
 const RUN: usize = 4 * QUERIES;
+
+/// Tasks for sixteen threads: two for each of twelve heads, of three quarters and of a quarter of a head's work.
+const TASKS: usize = 24;
 
 /// Floats of one block of scores.
 pub(super) const SCORES: usize = QUERIES * WIDTH;
@@ -60,9 +64,48 @@ pub(super) fn forward_over<Q: Lengths>(
     seqs: &[Q],
     att: &Attention,
 ) {
-    let (out, lse) = (Shared::new(out), lse.map(Shared::new));
-    let pass = Pass { ctx, out: &out, lse: lse.as_ref(), q, att };
-    pass.tasks(seqs, keys);
+    let (isa, out, lse) = (ctx.isa(), Shared::new(out), lse.map(Shared::new));
+    let (hs, hsp) = (att.head_size, att.head_size.next_multiple_of(LANES));
+    let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
+    let whole = longest.next_multiple_of(LANES);
+    let queries = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().queries));
+    let pieces = TASKS.div_ceil(seqs.len().saturating_mul(att.heads).max(1)).max(2);
+    let (packed, run) = match keys {
+        Keys::Rows(..) => (whole * (hs + hsp), RUN.max(queries.div_ceil(pieces).next_multiple_of(QUERIES))),
+        Keys::Cache(..) => (0, RUN),
+    };
+    let keep = if att.active_dropout().is_some() { whole } else { 0 };
+    let scratch = packed + longest.div_ceil(WIDTH) * APART + blocks_len(hs) + QUERIES * hsp + keep;
+    for_each_task(ctx, seqs, att, run, scratch, |mut scratch, task| {
+        let at = task.head * hs;
+        let (k, v) = match keys {
+            Keys::Rows(k, v) => {
+                // Whole blocks of keys from the first that a query sees, each where it belongs.
+                let start = att.mask.visible(task.seq, task.from).start / WIDTH * WIDTH;
+                let end = att.mask.visible(task.seq, task.to - 1).end;
+                let kp = take(&mut scratch, end.next_multiple_of(LANES) * hs);
+                let vp = take(&mut scratch, end * hsp);
+                let (kp_seen, vp_seen) = (&mut kp[start * hs..], &mut vp[start * hsp..]);
+                pack(isa, kp_seen, vp_seen, (k, v), task.key_row + start, end - start, at, hs);
+                (&*kp, &*vp)
+            }
+            Keys::Cache(cache, layer, slots) => cache.head(layer, slots[task.sequence].0, task.head),
+        };
+        let mut from = task.from;
+        while from < task.to {
+            let rows = QUERIES.min(task.to - from);
+            let block = QueryBlock { isa, att, task, from, rows, k, v, out: &out };
+            let row = task.query_row + from;
+            let sums = block.run(scratch, &q.data()[row * q.row_stride() + at..], q.row_stride());
+            if let Some(lse) = &lse {
+                for r in 0..rows {
+                    // SAFETY: no other task writes this row's lse of this head.
+                    unsafe { lse.range((row + r) * att.heads + task.head, 1)[0] = sums.lse(r) };
+                }
+            }
+            from += rows;
+        }
+    });
 }
 
 /// Packs channels at..at + hs of `n` rows of k, from `row` on, into panels, and of v into rows.
@@ -81,61 +124,6 @@ fn pack(
         panels(isa, kp, &k.data()[row * k.row_stride() + at..], k.row_stride(), n, hs);
         let (src, stride) = (&v.data()[row * v.row_stride() + at..], v.row_stride());
         dispatch_on(isa, ScaleRows { dst: vp, width, src, stride, rows: n, hs, factor: 1.0 });
-    }
-}
-
-/// What all tasks of a forward share.
-struct Pass<'a> {
-    ctx: &'a Ctx,
-    out: &'a Shared<'a>,
-    lse: Option<&'a Shared<'a>>,
-    q: MatRef<'a>,
-    att: &'a Attention<'a>,
-}
-
-impl Pass<'_> {
-    fn tasks<Q: Lengths>(&self, seqs: &[Q], keys: Keys) {
-        let (isa, att, q) = (self.ctx.isa(), self.att, self.q);
-        let (hs, hsp) = (att.head_size, att.head_size.next_multiple_of(LANES));
-        let longest = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().keys));
-        let whole = longest.next_multiple_of(LANES);
-        let queries = seqs.iter().fold(0, |n, seq| n.max(seq.lengths().queries));
-        let (packed, run) = match keys {
-            Keys::Rows(..) => (whole * (hs + hsp), RUN.max(queries.div_ceil(2).next_multiple_of(QUERIES))),
-            Keys::Cache(..) => (0, RUN),
-        };
-        let keep = if att.active_dropout().is_some() { whole } else { 0 };
-        let scratch = packed + longest.div_ceil(WIDTH) * APART + blocks_len(hs) + QUERIES * hsp + keep;
-        for_each_task(self.ctx, seqs, att, run, scratch, |mut scratch, task| {
-            let at = task.head * hs;
-            let (k, v) = match keys {
-                Keys::Rows(k, v) => {
-                    // Whole blocks of keys from the first that a query sees, each where it belongs.
-                    let start = att.mask.visible(task.seq, task.from).start / WIDTH * WIDTH;
-                    let end = att.mask.visible(task.seq, task.to - 1).end.max(start);
-                    let kp = take(&mut scratch, end.next_multiple_of(LANES) * hs);
-                    let vp = take(&mut scratch, end * hsp);
-                    let (kp_seen, vp_seen) = (&mut kp[start * hs..], &mut vp[start * hsp..]);
-                    pack(isa, kp_seen, vp_seen, (k, v), task.key_row + start, end - start, at, hs);
-                    (&*kp, &*vp)
-                }
-                Keys::Cache(cache, layer, slots) => cache.head(layer, slots[task.sequence].0, task.head),
-            };
-            let mut from = task.from;
-            while from < task.to {
-                let rows = QUERIES.min(task.to - from);
-                let block = QueryBlock { isa, att, task, from, rows, k, v, out: self.out };
-                let row = task.query_row + from;
-                let sums = block.run(scratch, &q.data()[row * q.row_stride() + at..], q.row_stride());
-                if let Some(lse) = self.lse {
-                    for r in 0..rows {
-                        // SAFETY: no other task writes this row's lse of this head.
-                        unsafe { lse.range((row + r) * att.heads + task.head, 1)[0] = sums.lse(r) };
-                    }
-                }
-                from += rows;
-            }
-        });
     }
 }
 

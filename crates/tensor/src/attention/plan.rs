@@ -102,7 +102,7 @@ pub(super) struct Shared<'a> {
     lifetime: core::marker::PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: a pointer into a slice borrowed mutably for 'a; `row_mut`'s callers keep their ranges apart.
+// SAFETY: a pointer into a slice borrowed mutably for 'a; `range`'s callers keep their ranges apart.
 unsafe impl Send for Shared<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Shared<'_> {}

@@ -33,7 +33,8 @@ pub(super) struct Ranges {
 }
 
 impl Ranges {
-    /// The ranges of the first `rows` rows counted from `start`, cut to 0..len.
+    /// The ranges of the first `rows` rows, one or more, counted from `start` and cut to 0..len; those of further rows mean
+    /// nothing.
     pub fn within(&self, rows: usize, start: usize, len: usize) -> Ranges {
         // Most blocks lie wholly inside; cutting 64 rows takes longer than a twentieth of a product.
         if self.lo[rows - 1] <= start && start + len <= self.hi[0] {

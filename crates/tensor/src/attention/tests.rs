@@ -226,6 +226,9 @@ fn dropout_on_the_probabilities() {
         let dropout = Some(Dropout { p, rng: &rng, context: 103, first_sequence: 11 });
         check(&[67, 20, 49], &Attention { dropout, ..att(2, 8, mask) });
     }
+    // A second task, which packs from the middle on.
+    let dropout = Some(Dropout { p: 0.3, rng: &rng, context: 430, first_sequence: 2 });
+    check(&[430], &Attention { dropout, ..att(1, 9, Mask::Banded(70)) });
     // p = 0 draws nothing and changes nothing.
     let none = Some(Dropout { p: 0.0, rng: &rng, context: 1, first_sequence: 0 });
     let (qkv, dout, seqs) = (noise(1, 40 * 24), noise(2, 40 * 8), seqs_of(&[40]));
@@ -262,7 +265,7 @@ fn a_batch_changes_no_bit() {
 /// More keys than queries, fewer, and none at all.
 #[test]
 fn queries_and_keys_of_different_number() {
-    // The second batch has its keys packed beforehand.
+    // In the second batch more than one task a head.
     for seqs in [&[(5, 40), (7, 3), (4, 0), (0, 6), (50, 100)][..], &[(5, 40), (210, 31), (4, 0), (0, 6), (195, 300)]] {
         different_numbers(&seqs.iter().map(|&(queries, keys)| Seq { queries, keys }).collect::<Vec<_>>());
     }

@@ -113,7 +113,7 @@ pub(crate) struct Strided {
 }
 
 /// For k = 0, 1, … steps − 1: acc[i][v] ← fma(a[i, k], b[k, 16·v ..], acc[i][v]), `unroll` steps at a time. What
-/// stands `ahead` floats behind each step of A is asked for, unless that is 0.
+/// stands `ahead` floats after each step of A is asked for, unless that is 0.
 /// # Safety
 /// MR elements of A and NV vectors of B are readable in each of the steps.
 #[inline(always)]

@@ -131,7 +131,7 @@ impl ByKeys<'_> {
                     continue;
                 }
                 let n_keys = n_keys.min(last - start);
-                let ranges = block.ranges.within(start, n_keys);
+                let ranges = block.ranges.within(rows, start, n_keys);
                 let (q, dout) = (&q_blocks[b * block_len..][..block_len], &dout_blocks[b * block_len..][..block_len]);
                 let dq = &mut dq[b * QUERIES * hsp..][..QUERIES * hsp];
                 scores_of(isa, p, q, kp, rows, n_keys, hs, &ranges, &dout[..rows * WIDTH]);

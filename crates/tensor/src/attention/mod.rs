@@ -151,7 +151,8 @@ pub struct Seq {
 /// Cost: 4·HS flops and one exp2 for each visible (query, key) pair of a head; scratch of a thread about
 /// (2·HS + 49)·T + 96·HS floats, T more with dropout.
 /// Numerics: as in the module's text; bitwise equal to `attention_naive_forward` and `attention_cached`.
-/// Threads: by (sequence, head, run of queries: half of the longest sequence's, at least 192); bitwise the same for any thread count.
+/// Threads: by (sequence, head, run of queries): runs of half of the longest sequence, shorter where fewer than twelve heads
+/// are in the batch, at least 192; bitwise the same for any thread count.
 /// # Errors
 /// `ShapeMismatch` when lengths disagree; `InvalidValue` for no heads, no channels or a p outside [0, 1);
 /// `OutOfRange` for a sequence longer than the dropout's context.

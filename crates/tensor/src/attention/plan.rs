@@ -48,8 +48,7 @@ impl Lengths for (usize, Seq) {
 /// The `run` of a whole sequence: one task a head, also for a sequence without queries.
 pub(super) const WHOLE: usize = usize::MAX;
 
-/// Cuts `seqs` into runs of `run` queries and calls `f` once for each run and
-/// head. The cut depends on shapes only.
+/// Cuts `seqs` into runs of `run` queries and calls `f` once for each run and head. The cut depends on shapes only.
 pub(super) fn for_each_task<Q: Lengths, F: Fn(&mut [f32], Task) + Sync>(
     ctx: &Ctx,
     seqs: &[Q],

@@ -21,18 +21,19 @@ pub struct Sample {
     pub stream: f64,
 }
 
-/// Runs `case` at least 5 times and, while `budget` lasts, up to 50 times; after each repetition one window of
-/// the peak loop and one of the stream, at least 20 in all.
+/// Times `case` at least 5 times and, while `budget` lasts, up to 50 times; after each repetition one window of
+/// the peak loop and one of the stream, at least 20 in all. A window leaves the stream's bytes in the caches, so each timed
+/// run comes right after one that is not timed, as in a loop of nothing but the case.
 pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     let mut run = (case.build)();
     let mut stream = Stream::new(case.traffic, (case.bytes as usize).min(beyond_caches()));
     // As inside a step: the pool's threads are awake when a kernel begins.
     let mut once = || parallel::enter(ctx, || run(ctx));
     once();
-    once();
     let (mut seconds, mut peak, mut best) = (Vec::new(), 0.0f64, 0.0f64);
     let began = Instant::now();
     while seconds.len() < 5 || (began.elapsed() < budget && seconds.len() < 50) {
+        once();
         let t = Instant::now();
         once();
         seconds.push(t.elapsed().as_secs_f64());

@@ -18,7 +18,7 @@ use longhand_gpt::finetune::data::{Format, Prediction, Spec, read};
 use longhand_gpt::finetune::examples::{Example, Examples, Label, TaskKind};
 use longhand_gpt::finetune::metrics::pearson;
 use longhand_gpt::finetune::score::score;
-use longhand_gpt::finetune::spec::{ScoreHead, Scores, TaskSpec};
+use longhand_gpt::finetune::spec::{Pooling, ScoreHead, Scores, TaskSpec};
 use longhand_gpt::world::{Split, World};
 use longhand_tensor::Ctx;
 use serde_json::{Value, json};
@@ -95,7 +95,9 @@ fn study(
     (train, trial): (&Examples, &Examples),
     (seeds, epochs): (u64, u64),
 ) -> Outcome<()> {
-    let (kind, mut spec) = (train.kind, TaskSpec::new(train.kind, train.labels.clone()));
+    // The mean of a text's tokens, as in the study of SST-2.
+    let (kind, spec) = (train.kind, TaskSpec::new(train.kind, train.labels.clone()));
+    let mut spec = TaskSpec { pool: Pooling::Mean, ..spec };
     if kind == TaskKind::Similarity {
         spec.scores = Some(Scores { low: 1.0, high: 5.0, head: ScoreHead::Linear });
     }
@@ -124,7 +126,7 @@ fn study(
             let key = format!("{:016x} {} {name} {setting:?} seed {seed}", body.hash, kind.name());
             let line = journal.line(&key, || {
                 let tuning = Tuning::new(ctx, body, spec.clone());
-                let choice = tuning.choose(&setting, train, seed)?;
+                let choice = tuning.choose(&setting, train, 1, seed)?;
                 let tuned = tuning.run(&setting, choice, train, &trial.rows, seed)?;
                 let all: Vec<Value> =
                     figures(&tuned.predictions).into_iter().map(|(name, figure)| json!([name, figure])).collect();

@@ -22,7 +22,7 @@ use study::figures::{deviation, mean, paired_bootstrap, percent, share, table};
 use study::journal::Journal;
 use study::sentences::{self, Parts};
 use study::settings::Settings;
-use study::tuning::{Choice, Setting, Tuning, right};
+use study::tuning::{Choice, FOLDS, Setting, Tuning, right};
 use study::{Outcome, figures};
 
 const USAGE: &str = "sst2 DATA OUT [NAME=VALUE …]: the folder of the data, the folder of the results";
@@ -139,12 +139,15 @@ impl Study<'_> {
         sample(&self.parts.train, self.labels, seed, true)
     }
 
-    /// The rate of a setting, chosen on a fifth of the labels of `seed`.
+    /// The rate of a setting, chosen by cross-validation on the labels of `seed`.
     fn choose(&self, journal: &mut Journal, (s, spec): (&Setting, &TaskSpec), seed: u64) -> Outcome<Choice> {
-        let key = format!("{:016x} choice {:?} {:?} {s:?} seed {seed}", self.body.hash, spec.pool, spec.trains);
+        let key = format!(
+            "{:016x} choice of {FOLDS} folds {:?} {:?} {s:?} seed {seed}",
+            self.body.hash, spec.pool, spec.trains
+        );
         let line = journal.line(&key, || {
             let labels = self.labels_of(seed);
-            let c = Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, &labels, seed)?;
+            let c = Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, &labels, FOLDS, seed)?;
             Ok(json!({ "rate": c.rate, "held_out": c.held_out }))
         })?;
         let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
@@ -329,7 +332,7 @@ impl Study<'_> {
             let words = self.baseline(journal, Baseline::BagOfWords, (&labels, &test), seed)?;
             eprintln!("{}, seed {seed}: {}", Baseline::BagOfWords.name(), percent(share(&words)));
             let (spec, setting) = (self.spec(Trains::All), self.pretrained());
-            let choice = Tuning::new(self.ctx, &self.body, spec.clone()).choose(&setting, &labels, seed)?;
+            let choice = Tuning::new(self.ctx, &self.body, spec.clone()).choose(&setting, &labels, FOLDS, seed)?;
             self.line(journal, "pre-trained", (&setting, &spec, choice), (&labels, &test, seed))?;
         }
         Ok(())

@@ -7,8 +7,9 @@
 //! DATA holds `sick/SICK_train.txt` and `sick/SICK_trial.txt`, and `sst2/train.tsv`; OUT gets the pre-trained model and
 //! `results.jsonl`, from which a study that was stopped goes on. The text of pre-training, none of it with labels: SICK's
 //! training sentences, each alone, and each pair in both orders; stories of the embedded world; SST-2's training phrases.
-//! No sentence of the trial file is in it. `parts` is a list of `entailment` and `similarity`; `seeds`, `stories`,
-//! `phrases`, `epochs`, `threads` and the names of `study::body` are numbers.
+//! No sentence of the trial file is in it. `parts` is a list of `entailment` and `similarity`, `pool` of what a net's head reads
+//! one of `extract`, `mean` and `all`; `seeds`, `stories`, `phrases`, `epochs`, `threads` and the names of `study::body` are
+//! numbers. With `seeds=0` the rate alone is chosen, and told with the figure of the held-out fifth.
 
 #[expect(dead_code, reason = "the other study uses the rest")]
 mod study;
@@ -29,14 +30,14 @@ use study::corpus;
 use study::figures::{deviation, mean, table};
 use study::journal::Journal;
 use study::settings::Settings;
-use study::tuning::{Setting, Tuning};
+use study::tuning::{Choice, Setting, Tuning};
 
 const USAGE: &str = "sick DATA OUT [NAME=VALUE …]: the folder of the data, the folder of the results";
 /// The seed of the embedded stories.
 const STORIES: u64 = 1;
 
 fn main() {
-    let mut names = vec!["seeds", "threads", "parts", "stories", "phrases", "epochs"];
+    let mut names = vec!["seeds", "threads", "parts", "stories", "phrases", "epochs", "pool"];
     names.extend(body::NAMES);
     let begun = Settings::read(USAGE, &names).and_then(|s| Ok((s.get("threads", 2)?, s)));
     match begun {
@@ -68,7 +69,9 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
     let held_out = sentences(&rows(TaskKind::Entailment, "SICK_trial.txt")?);
     let body = body::prepare(ctx, &settings.out.join("body"), &Plan::of(settings)?, &texts, &held_out)?;
     let mut journal = Journal::open(&settings.out)?;
-    let (seeds, epochs) = (settings.get("seeds", 3)?, settings.get("epochs", 10)?);
+    let (seeds, epochs) = (settings.get("seeds", 3)?, settings.get("epochs", 6)?);
+    let pool: String = settings.get("pool", Pooling::Mean.name().to_string())?;
+    let pool = Pooling::from_name(&pool).ok_or(format!("pool={pool}: must be of extract, mean, all"))?;
     for part in settings.get("parts", "entailment,similarity".to_string())?.split(',') {
         let kind = match part {
             "entailment" => TaskKind::Entailment,
@@ -76,7 +79,7 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
             _ => return Err(format!("parts={part}: must be of entailment, similarity").into()),
         };
         let (train, trial) = (rows(kind, "SICK_train.txt")?, rows(kind, "SICK_trial.txt")?);
-        study(ctx, &body, &mut journal, (&train, &trial), (seeds, epochs))?;
+        study(ctx, &body, &mut journal, (&train, &trial), (seeds, epochs, pool))?;
     }
     Ok(())
 }
@@ -93,11 +96,10 @@ fn study(
     body: &Body,
     journal: &mut Journal,
     (train, trial): (&Examples, &Examples),
-    (seeds, epochs): (u64, u64),
+    (seeds, epochs, pool): (u64, u64, Pooling),
 ) -> Outcome<()> {
-    // The mean of a text's tokens, as in the study of SST-2.
     let (kind, spec) = (train.kind, TaskSpec::new(train.kind, train.labels.clone()));
-    let mut spec = TaskSpec { pool: Pooling::Mean, ..spec };
+    let mut spec = TaskSpec { pool, ..spec };
     if kind == TaskKind::Similarity {
         spec.scores = Some(Scores { low: 1.0, high: 5.0, head: ScoreHead::Linear });
     }
@@ -122,11 +124,18 @@ fn study(
     let scratch = Setting { layers: None, rates: vec![1.0, 0.5, 0.25], ..tuned.clone() };
     for (name, setting) in [("pre-trained", tuned), ("from scratch", scratch)] {
         let mut lines = Vec::new();
+        let tuning = Tuning::new(ctx, body, spec.clone());
+        let key = format!("{:016x} {} {name} {pool:?} {setting:?}", body.hash, kind.name());
+        // Seeds share all labels, so one choice serves them: on a fifth of the pairs.
+        let chosen = journal.line(&format!("{key} choice"), || {
+            let c = tuning.choose(&setting, train, 1, 0)?;
+            Ok(json!({ "rate": c.rate, "held_out": c.held_out }))
+        })?;
+        let number = |name: &str| chosen[name].as_f64().unwrap_or(f64::NAN);
+        eprintln!("{} {name}: rate {}, held-out fifth {}", kind.name(), chosen["rate"], chosen["held_out"]);
+        let choice = Choice { rate: number("rate") as f32, held_out: number("held_out") };
         for seed in 0..seeds {
-            let key = format!("{:016x} {} {name} {setting:?} seed {seed}", body.hash, kind.name());
-            let line = journal.line(&key, || {
-                let tuning = Tuning::new(ctx, body, spec.clone());
-                let choice = tuning.choose(&setting, train, 1, seed)?;
+            let line = journal.line(&format!("{key} seed {seed}"), || {
                 let tuned = tuning.run(&setting, choice, train, &trial.rows, seed)?;
                 let all: Vec<Value> =
                     figures(&tuned.predictions).into_iter().map(|(name, figure)| json!([name, figure])).collect();

@@ -139,15 +139,20 @@ impl Study<'_> {
         sample(&self.parts.train, self.labels, seed, true)
     }
 
-    /// The rate of a setting, chosen by cross-validation on the labels of `seed`.
-    fn choose(&self, journal: &mut Journal, (s, spec): (&Setting, &TaskSpec), seed: u64) -> Outcome<Choice> {
+    /// The rate of a setting, chosen on `folds` fifths of the labels of `seed`.
+    fn choose(
+        &self,
+        journal: &mut Journal,
+        (s, spec): (&Setting, &TaskSpec),
+        (folds, seed): (usize, u64),
+    ) -> Outcome<Choice> {
         let key = format!(
-            "{:016x} choice of {FOLDS} folds {:?} {:?} {s:?} seed {seed}",
+            "{:016x} choice of {folds} folds {:?} {:?} {s:?} seed {seed}",
             self.body.hash, spec.pool, spec.trains
         );
         let line = journal.line(&key, || {
             let labels = self.labels_of(seed);
-            let c = Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, &labels, FOLDS, seed)?;
+            let c = Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, &labels, folds, seed)?;
             Ok(json!({ "rate": c.rate, "held_out": c.held_out }))
         })?;
         let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
@@ -217,7 +222,7 @@ impl Study<'_> {
             }
             let spec = self.spec(Trains::All);
             for (at, name, setting) in [(3, "from scratch", whole(None, 0.5)), (4, "pre-trained", self.pretrained())] {
-                let choice = self.choose(journal, (&setting, &spec), seed)?;
+                let choice = self.choose(journal, (&setting, &spec), (FOLDS, seed))?;
                 let line = self.line(journal, name, (&setting, &spec, choice), (&labels, &self.test, seed))?;
                 of[at].1.push(bits(&line));
             }
@@ -272,7 +277,7 @@ impl Study<'_> {
         let mut lines: Vec<Vec<Value>> = vec![Vec::new(); settings.len()];
         for ((name, setting, trains), lines) in settings.iter().zip(&mut lines) {
             let spec = self.spec(*trains);
-            let choice = self.choose(journal, (setting, &spec), PROBE)?;
+            let choice = self.choose(journal, (setting, &spec), (1, PROBE))?;
             for seed in 0..self.seeds {
                 let labels = self.labels_of(seed);
                 lines.push(self.line(journal, name, (setting, &spec, choice), (&labels, &self.test, seed))?);

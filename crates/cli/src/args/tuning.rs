@@ -217,16 +217,16 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seeds: u64,
     /// Labelled rows that nets are tuned on; several numbers give a curve.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "200")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [DemoArgs::LABELS])]
     pub labels: Vec<usize>,
     /// The tasks [default: all].
     #[arg(long, value_name = "TASK,…", value_delimiter = ',', value_parser = ["sentiment", "entailment", "paraphrase", "ending", "tagging", "span"])]
     pub tasks: Vec<String>,
     /// Test rows of each task.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = DemoArgs::TEST_ROWS)]
     pub test_rows: u64,
     /// Epochs of the pre-trained net, at most; the one from scratch has four times as many.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = DemoArgs::EPOCHS)]
     pub epochs: u64,
     /// Steps of pre-training [default: train's].
     #[arg(long, value_name = "N")]
@@ -234,6 +234,16 @@ pub struct DemoArgs {
     /// Threads [default: the cores granted to this process].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+impl DemoArgs {
+    /// Labels where no number is asked for: with fewer a pre-trained net learns them by heart before it relates two texts, or
+    /// never leaves chance, from one draw to the next.
+    pub const LABELS: usize = 400;
+    /// Test rows where none are asked for.
+    pub const TEST_ROWS: u64 = 2000;
+    /// Epochs where none are asked for.
+    pub const EPOCHS: u64 = 8;
 }
 
 /// `longhand evaluate`.

@@ -25,7 +25,7 @@ const HELD_OUT: f64 = 0.2;
 /// Rates of a net from scratch, as shares of pre-training's peak.
 const RATES: [f32; 3] = [1.0, 0.5, 0.25];
 /// That of the pre-trained one.
-const TUNED: f32 = 0.5;
+const TUNED: f32 = 0.75;
 /// Epochs of a net from scratch for each of the pre-trained one's, at most.
 const LONGER: u64 = 4;
 /// Updates of an epoch, at least; few labels are cut into small batches.

@@ -30,10 +30,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The number of labels where none is asked for; where several are, the table shows it.
-const TABLE: usize = 200;
-/// Epochs where none are asked for.
-const EPOCHS: u64 = 16;
 /// The task whose confusion and whose loss along the line are drawn.
 const DRAWN: WorldTask = WorldTask::Sentiment;
 /// Rows of the loss along the line.
@@ -99,10 +95,10 @@ fn command(args: &DemoArgs) -> String {
     flag("--out-dir", args.out_dir.as_ref().map(|p| train::quoted(&p.to_string_lossy())));
     flag("--seeds", (args.seeds != 1).then(|| args.seeds.to_string()));
     let labels: Vec<String> = args.labels.iter().map(usize::to_string).collect();
-    flag("--labels", (args.labels != [TABLE]).then(|| labels.join(",")));
+    flag("--labels", (args.labels != [DemoArgs::LABELS]).then(|| labels.join(",")));
     flag("--tasks", list(&args.tasks));
-    flag("--test-rows", (args.test_rows != 2000).then(|| args.test_rows.to_string()));
-    flag("--epochs", (args.epochs != EPOCHS).then(|| args.epochs.to_string()));
+    flag("--test-rows", (args.test_rows != DemoArgs::TEST_ROWS).then(|| args.test_rows.to_string()));
+    flag("--epochs", (args.epochs != DemoArgs::EPOCHS).then(|| args.epochs.to_string()));
     flag("--max-iters", args.max_iters.map(|n| n.to_string()));
     words.join(" ")
 }
@@ -229,7 +225,7 @@ impl Demo<'_> {
             value.map_or("–".to_string(), |x| format!("{:.1}", 100.0 * x))
         };
         let told = |o: &Option<Outcome>| match o {
-            Some(o) => format!("{:.1} ({} ep, {:.0e})", 100.0 * o.score, o.epochs, o.rate),
+            Some(o) => format!("{:.1} ({} ep, {:.1e})", 100.0 * o.score, o.epochs, o.rate),
             None => "–".to_string(),
         };
         let (pretrained, scratch) = (outcome("pretrained"), outcome("scratch"));
@@ -245,9 +241,10 @@ impl Demo<'_> {
         ));
     }
 
-    /// The number of labels of the table.
+    /// The number of labels of the table: the usual one, if it is among those asked for.
     fn table(&self) -> usize {
-        if self.args.labels.contains(&TABLE) { TABLE } else { self.args.labels[0] }
+        let usual = DemoArgs::LABELS;
+        if self.args.labels.contains(&usual) { usual } else { self.args.labels[0] }
     }
 
     /// Writes report.html with what there is.

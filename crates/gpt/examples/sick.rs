@@ -101,7 +101,8 @@ fn study(
     let (kind, spec) = (train.kind, TaskSpec::new(train.kind, train.labels.clone()));
     let mut spec = TaskSpec { pool, ..spec };
     if kind == TaskKind::Similarity {
-        spec.scores = Some(Scores { low: 1.0, high: 5.0, head: ScoreHead::Linear });
+        // Squared errors of scores from 0 to 1 are a hundredth of the language model's loss, which then has all the gradient.
+        spec.scores = Some(Scores { low: 1.0, high: 5.0, head: ScoreHead::Classes });
     }
     let figures = |said: &[Prediction]| score(&spec, &trial.rows, said).figures;
     let mut table_rows = Vec::new();
@@ -125,15 +126,11 @@ fn study(
     for (name, setting) in [("pre-trained", tuned), ("from scratch", scratch)] {
         let mut lines = Vec::new();
         let tuning = Tuning::new(ctx, body, spec.clone());
-        let key = format!("{:016x} {} {name} {pool:?} {setting:?}", body.hash, kind.name());
+        let key = format!("{:016x} {} {name} {pool:?} {:?} {setting:?}", body.hash, kind.name(), spec.scores);
         // Seeds share all labels, so one choice serves them: on a fifth of the pairs.
-        let chosen = journal.line(&format!("{key} choice"), || {
-            let c = tuning.choose(&setting, train, 1, 0)?;
-            Ok(json!({ "rate": c.rate, "held_out": c.held_out }))
-        })?;
-        let number = |name: &str| chosen[name].as_f64().unwrap_or(f64::NAN);
+        let chosen = journal.line(&format!("{key} choice"), || Ok(tuning.choose(&setting, train, 1, 0)?.to_json()))?;
         eprintln!("{} {name}: rate {}, held-out fifth {}", kind.name(), chosen["rate"], chosen["held_out"]);
-        let choice = Choice { rate: number("rate") as f32, held_out: number("held_out") };
+        let choice = Choice::from_json(&chosen)?;
         for seed in 0..seeds {
             let line = journal.line(&format!("{key} seed {seed}"), || {
                 let tuned = tuning.run(&setting, choice, train, &trial.rows, seed)?;
@@ -155,6 +152,9 @@ fn study(
             lines.push(line);
         }
         table_rows.push(row(name, &lines));
+    }
+    if seeds == 0 {
+        return Ok(());
     }
     let figure = if kind == TaskKind::Similarity { "Pearson" } else { "accuracy" };
     println!(

@@ -87,6 +87,10 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
     let held_out: Vec<String> = parts.held_out.rows.iter().map(|row| row.text.clone()).collect();
     let body = body::prepare(ctx, &settings.out.join("body"), &Plan::of(settings)?, &texts, &held_out)?;
     let mut journal = Journal::open(&settings.out)?;
+    let seeds = settings.get("seeds", 5)?;
+    if seeds == 0 {
+        return Err("seeds=0: must be 1 or more".into());
+    }
     let test = [&dev.rows[..], &parts.held_out.rows].concat();
     let study = Study {
         ctx,
@@ -94,7 +98,7 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
         parts,
         test,
         dev: dev.rows.len(),
-        seeds: settings.get("seeds", 5)?,
+        seeds,
         labels: settings.get("labels", 1000)?,
         adapter: settings.get("adapter", 16)?,
         pool: Pooling::Mean,
@@ -146,17 +150,24 @@ impl Study<'_> {
         (s, spec): (&Setting, &TaskSpec),
         (folds, seed): (usize, u64),
     ) -> Outcome<Choice> {
-        let key = format!(
-            "{:016x} choice of {folds} folds {:?} {:?} {s:?} seed {seed}",
-            self.body.hash, spec.pool, spec.trains
-        );
+        let labels = self.labels_of(seed);
+        self.choose_on(journal, (s, spec), &labels, (folds, seed))
+    }
+
+    fn choose_on(
+        &self,
+        journal: &mut Journal,
+        (s, spec): (&Setting, &TaskSpec),
+        labels: &Examples,
+        (folds, seed): (usize, u64),
+    ) -> Outcome<Choice> {
+        let (hash, n) = (self.body.hash, labels.rows.len());
+        let key =
+            format!("{hash:016x} choice of {folds} folds of {n} {:?} {:?} {s:?} seed {seed}", spec.pool, spec.trains);
         let line = journal.line(&key, || {
-            let labels = self.labels_of(seed);
-            let c = Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, &labels, folds, seed)?;
-            Ok(json!({ "rate": c.rate, "held_out": c.held_out }))
+            Ok(Tuning::new(self.ctx, &self.body, spec.clone()).choose(s, labels, folds, seed)?.to_json())
         })?;
-        let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
-        Ok(Choice { rate: number("rate") as f32, held_out: number("held_out") })
+        Choice::from_json(&line)
     }
 
     /// A setting on labels with a choice, tested.
@@ -337,7 +348,7 @@ impl Study<'_> {
             let words = self.baseline(journal, Baseline::BagOfWords, (&labels, &test), seed)?;
             eprintln!("{}, seed {seed}: {}", Baseline::BagOfWords.name(), percent(share(&words)));
             let (spec, setting) = (self.spec(Trains::All), self.pretrained());
-            let choice = Tuning::new(self.ctx, &self.body, spec.clone()).choose(&setting, &labels, FOLDS, seed)?;
+            let choice = self.choose_on(journal, (&setting, &spec), &labels, (FOLDS, seed))?;
             self.line(journal, "pre-trained", (&setting, &spec, choice), (&labels, &test, seed))?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! corpus      texts as a net reads them
 //! sentences   the phrases of some sentences held out
 //! body        pre-training, once
-//! tuning      a rate chosen on a fifth of the labels, then all labels
+//! tuning      a rate chosen on fifths of the labels, then all labels
 //! figures     means, intervals, tables
 //! ```
 

@@ -10,6 +10,7 @@ use longhand_gpt::finetune::net::TaskNet;
 use longhand_gpt::finetune::spec::TaskSpec;
 use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
 use longhand_tensor::Ctx;
+use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -38,6 +39,19 @@ pub struct Choice {
     pub rate: f32,
     /// The figure that held-out rows gave it.
     pub held_out: f64,
+}
+
+impl Choice {
+    /// As a line of the journal.
+    pub fn to_json(self) -> Value {
+        json!({ "rate": self.rate, "held_out": self.held_out })
+    }
+
+    /// From such a line.
+    pub fn from_json(line: &Value) -> Outcome<Choice> {
+        let number = |name: &str| line[name].as_f64().ok_or_else(|| format!("a choice without {name}: {line}"));
+        Ok(Choice { rate: number("rate")? as f32, held_out: number("held_out")? })
+    }
 }
 
 /// What came of a setting.
@@ -88,10 +102,15 @@ impl<'a> Tuning<'a> {
     /// The rate whose runs score highest by the task's first figure, and of equal ones the one with the lowest loss: `folds`
     /// of five times, a fifth of `labels` is held out of a run and then asked about.
     pub fn choose(&self, setting: &Setting, labels: &Examples, folds: usize, seed: u64) -> Outcome<Choice> {
+        let n = labels.rows.len();
+        if n < FOLDS {
+            return Err(format!("{n} labels: a choice is made on a fifth of five or more").into());
+        }
+        let folds = folds.clamp(1, FOLDS);
         let mut best: Option<(Choice, f64)> = None;
         for &rate in &setting.rates {
             let (mut held_out, mut loss) = (0.0, 0.0);
-            for fold in 0..folds.clamp(1, FOLDS) {
+            for fold in 0..folds {
                 let (stay, held) = apart(labels, fold);
                 let (items, held_items) = (self.encode(&stay.rows)?, self.encode(&held.rows)?);
                 let mut tuner = self.tuner(setting, rate, seed)?;
@@ -100,6 +119,11 @@ impl<'a> Tuning<'a> {
                 let report = look(&mut tuner, setting.epochs, looked_at)?;
                 held_out += report.scored.main() / folds as f64;
                 loss += report.loss / folds as f64;
+            }
+            // Sums of the same figures in another order are equal but for their last bits.
+            held_out = (held_out * 1e9).round() / 1e9;
+            if !held_out.is_finite() {
+                return Err(format!("rate {rate}: a held-out fifth without a figure").into());
             }
             let better =
                 |(b, lowest): &(Choice, f64)| held_out > b.held_out || (held_out == b.held_out && loss < *lowest);

@@ -87,7 +87,7 @@ impl Operand<'_> {
 /// Shapes: c (M, N) with adjacent columns, a (M, K) and b (K, N) with any strides; a transposition is `.t()`.
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
-/// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C (AVX-512: 528 or 1,056); scratch 4·M·K bytes, at most
+/// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C (AVX-512: 528); scratch 4·M·K bytes, at most
 /// about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB a task (192).
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.

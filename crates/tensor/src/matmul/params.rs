@@ -15,18 +15,14 @@
 //! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
-//!                   time. 528 × 768 f32 is 1.5 of Sapphire and Emerald Rapids' 2 MiB. 264 measured 2 to 5% slower on
-//!                   Zen 5 from 1,024 rows on
-//!            1056   `TWO_PANELS_SMALL_L2`: an L2 below 2 MiB, as Zen 5's of 1, does not hold 528 rows either. A comes
-//!                   from the L3, asked for ahead, and B is packed half as often once more: 2 to 3% on one thread of
-//!                   Zen 5 from 1,024 rows on, 0 to 2% on two
+//!                   time. 528 × 768 f32 is 1.5 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3
+//!                   keeps up. 264 measured 2 to 5% slower from 1,024 rows on
 //! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 192 KiB beside A in L2
 //! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
 //!                   the columns of a task
 //! ```
 
 use super::pack::SIDE_BY_SIDE;
-use std::sync::LazyLock;
 
 /// Columns of a panel of B: one vector.
 pub(super) const PANEL: usize = 16;
@@ -41,35 +37,13 @@ pub(super) struct Blocks {
     pub kc: usize,
 }
 
-/// Blocks for tiles one panel wide, for wider ones, and for those where the L2 does not hold the wider ones' A.
+/// Blocks for tiles one panel wide, and for wider ones.
 pub(super) const ONE_PANEL: Blocks = Blocks { mc: 264, kc: 384 };
 pub(super) const TWO_PANELS: Blocks = Blocks { mc: 528, kc: 768 };
-pub(super) const TWO_PANELS_SMALL_L2: Blocks = Blocks { mc: 1056, kc: 768 };
 
-/// Blocks for tiles of `nv` panels on this CPU.
+/// Blocks for tiles of `nv` panels.
 pub(super) fn blocks(nv: usize) -> Blocks {
-    /// CPUID is a trap to the hypervisor on a virtual machine: asked once.
-    static L2: LazyLock<Option<usize>> = LazyLock::new(l2_bytes);
-    match *L2 {
-        _ if nv == 1 => ONE_PANEL,
-        Some(bytes) if bytes < TWO_PANELS.mc * TWO_PANELS.kc * size_of::<f32>() => TWO_PANELS_SMALL_L2,
-        _ => TWO_PANELS,
-    }
-}
-
-/// Bytes of a core's L2, where the CPU tells: leaf 0x8000_0006 of CPUID, the same on Intel's and AMD's.
-fn l2_bytes() -> Option<usize> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::__cpuid;
-        const LEAF: u32 = 0x8000_0006;
-        // SAFETY: every x86-64 CPU has CPUID, and the first call says whether it has the leaf of the second.
-        #[allow(unused_unsafe, reason = "later compilers than the oldest supported one have it safe")]
-        let kib = unsafe { if __cpuid(0x8000_0000).eax < LEAF { 0 } else { __cpuid(LEAF).ecx >> 16 } };
-        (kib > 0).then_some(kib as usize * 1024)
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    None
+    if nv > 1 { TWO_PANELS } else { ONE_PANEL }
 }
 
 /// Rows up to which A, if they are contiguous, is read in place and a whole row of B's panels is streamed once:
@@ -177,7 +151,7 @@ mod tests {
     fn chunks_cover_c_and_small_products_are_one_task() {
         for (m, n, k) in [(1, 1, 1), (64, 64, 64), (256, 768, 768), (1000, 50257, 768), (7, 3000, 5000), (5000, 9, 99)]
         {
-            for mc in [ONE_PANEL.mc, TWO_PANELS.mc, TWO_PANELS_SMALL_L2.mc] {
+            for mc in [ONE_PANEL.mc, TWO_PANELS.mc] {
                 let c = cut(m, n, k, mc, PACKED_A);
                 assert!(c.tm * c.rows >= m && c.tm * (c.rows - 1) < m, "{c:?}");
                 assert!(c.tn * c.cols >= n && c.tn * (c.cols - 1) < n, "{c:?}");

@@ -1,5 +1,6 @@
 //! One task, two nets: pre-trained and from scratch, tuned on the same labels and scored on the same rows.
 
+use crate::args::DemoArgs;
 use crate::failure::Failure;
 use crate::pool::Workers;
 use crate::report::{Curve, Outcome};
@@ -16,6 +17,7 @@ use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
 use longhand_gpt::snapshot::Trained;
 use longhand_gpt::world::World;
 use longhand_gpt::world::tasks::{Part, WorldTask};
+use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -34,6 +36,11 @@ const UPDATES: usize = 5;
 const BATCH: [usize; 2] = [8, 32];
 /// Rows that a net from scratch draws its labels among, at least.
 const POOL: u64 = 5000;
+
+/// What figures have in common that may be compared: with other settings a demonstration does not go on.
+pub fn settings(args: &DemoArgs) -> Value {
+    json!({"epochs": args.epochs, "test_rows": args.test_rows, "rate": TUNED, "scratch_rates": RATES})
+}
 
 /// A task's rows for one number of labels and one seed.
 pub struct Contest<'a> {

@@ -50,8 +50,7 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
         return Ok(status);
     }
     let base = snapshot::open(&base_path, Access::Map)?;
-    let journal =
-        Journal::open(&folder.join("results.jsonl"), json!({"epochs": args.epochs, "test_rows": args.test_rows}))?;
+    let journal = Journal::open(&folder.join("results.jsonl"), contest::settings(args))?;
     let tasks: Vec<WorldTask> = match args.tasks.as_slice() {
         [] => WorldTask::ALL.to_vec(),
         names => WorldTask::ALL.into_iter().filter(|t| names.iter().any(|n| n == t.name())).collect(),
@@ -241,10 +240,10 @@ impl Demo<'_> {
         ));
     }
 
-    /// The number of labels of the table: the usual one, if it is among those asked for.
+    /// The number of labels of the table: of those asked for the nearest to the usual one.
     fn table(&self) -> usize {
         let usual = DemoArgs::LABELS;
-        if self.args.labels.contains(&usual) { usual } else { self.args.labels[0] }
+        self.args.labels.iter().copied().min_by_key(|n| n.abs_diff(usual)).unwrap_or(usual)
     }
 
     /// Writes report.html with what there is.

@@ -151,7 +151,7 @@ impl Demo<'_> {
     /// The second stage: every task for every number of labels and seed; the exit status.
     fn contests(&mut self) -> Result<u8, Failure> {
         print_line(&format!(
-            "\n{:<12}{:>7}{:>6}  {:>20}{:>20}{:>10}{:>10}{:>9}{:>6}",
+            "\n{:<12}{:>7}{:>6}  {:>22}{:>22}{:>10}{:>10}{:>9}{:>6}",
             "", "labels", "seed", "pre-trained", "from scratch", "majority", "words", "overlap", "s"
         ));
         let labels = self.args.labels.clone();
@@ -230,7 +230,7 @@ impl Demo<'_> {
         let (pretrained, scratch) = (outcome("pretrained"), outcome("scratch"));
         let seconds = [&pretrained, &scratch].iter().filter_map(|o| o.as_ref()).fold(0.0, |s, o| s + o.seconds);
         print_line(&format!(
-            "{:<12}{labels:>7}{seed:>6}  {:>20}{:>20}{:>10}{:>10}{:>9}{seconds:>6.0}",
+            "{:<12}{labels:>7}{seed:>6}  {:>22}{:>22}{:>10}{:>10}{:>9}{seconds:>6.0}",
             task.name(),
             told(&pretrained),
             told(&scratch),

@@ -50,6 +50,9 @@ fn main() {
 }
 
 fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
+    let (seeds, epochs) = (settings.get("seeds", 3)?, settings.get("epochs", 6)?);
+    let pool: String = settings.get("pool", Pooling::Mean.name().to_string())?;
+    let pool = Pooling::from_name(&pool).ok_or(format!("pool={pool}: must be of extract, mean, all"))?;
     let rows = |kind: TaskKind, name: &str| -> Outcome<Examples> {
         let mut rows = read(settings.data.join("sick").join(name), &Spec::new(kind, Format::Sick))?;
         corpus::plain_rows(&mut rows, false);
@@ -69,9 +72,6 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
     let held_out = sentences(&rows(TaskKind::Entailment, "SICK_trial.txt")?);
     let body = body::prepare(ctx, &settings.out.join("body"), &Plan::of(settings)?, &texts, &held_out)?;
     let mut journal = Journal::open(&settings.out)?;
-    let (seeds, epochs) = (settings.get("seeds", 3)?, settings.get("epochs", 6)?);
-    let pool: String = settings.get("pool", Pooling::Mean.name().to_string())?;
-    let pool = Pooling::from_name(&pool).ok_or(format!("pool={pool}: must be of extract, mean, all"))?;
     for part in settings.get("parts", "entailment,similarity".to_string())?.split(',') {
         let kind = match part {
             "entailment" => TaskKind::Entailment,

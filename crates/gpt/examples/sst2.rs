@@ -67,6 +67,10 @@ struct Study<'a> {
 }
 
 fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
+    let seeds = settings.get("seeds", 5)?;
+    if seeds == 0 {
+        return Err("seeds=0: must be 1 or more".into());
+    }
     let spec = Spec::new(TaskKind::Classification, Format::Sst2);
     let mut all = read(settings.data.join("sst2/train.tsv"), &spec)?;
     let mut dev = read(settings.data.join("sst2/dev.tsv"), &spec)?;
@@ -87,10 +91,6 @@ fn run(ctx: &Ctx, settings: &Settings) -> Outcome<()> {
     let held_out: Vec<String> = parts.held_out.rows.iter().map(|row| row.text.clone()).collect();
     let body = body::prepare(ctx, &settings.out.join("body"), &Plan::of(settings)?, &texts, &held_out)?;
     let mut journal = Journal::open(&settings.out)?;
-    let seeds = settings.get("seeds", 5)?;
-    if seeds == 0 {
-        return Err("seeds=0: must be 1 or more".into());
-    }
     let test = [&dev.rows[..], &parts.held_out.rows].concat();
     let study = Study {
         ctx,
@@ -143,18 +143,8 @@ impl Study<'_> {
         sample(&self.parts.train, self.labels, seed, true)
     }
 
-    /// The rate of a setting, chosen on `folds` fifths of the labels of `seed`.
+    /// The rate of a setting, chosen on `folds` fifths of `labels`, those of `seed`.
     fn choose(
-        &self,
-        journal: &mut Journal,
-        (s, spec): (&Setting, &TaskSpec),
-        (folds, seed): (usize, u64),
-    ) -> Outcome<Choice> {
-        let labels = self.labels_of(seed);
-        self.choose_on(journal, (s, spec), &labels, (folds, seed))
-    }
-
-    fn choose_on(
         &self,
         journal: &mut Journal,
         (s, spec): (&Setting, &TaskSpec),
@@ -233,7 +223,7 @@ impl Study<'_> {
             }
             let spec = self.spec(Trains::All);
             for (at, name, setting) in [(3, "from scratch", whole(None, 0.5)), (4, "pre-trained", self.pretrained())] {
-                let choice = self.choose(journal, (&setting, &spec), (FOLDS, seed))?;
+                let choice = self.choose(journal, (&setting, &spec), &labels, (FOLDS, seed))?;
                 let line = self.line(journal, name, (&setting, &spec, choice), (&labels, &self.test, seed))?;
                 of[at].1.push(bits(&line));
             }
@@ -286,9 +276,10 @@ impl Study<'_> {
         }
         settings.push(("from scratch".to_string(), whole(None, 0.5), Trains::All));
         let mut lines: Vec<Vec<Value>> = vec![Vec::new(); settings.len()];
+        let probe = self.labels_of(PROBE);
         for ((name, setting, trains), lines) in settings.iter().zip(&mut lines) {
             let spec = self.spec(*trains);
-            let choice = self.choose(journal, (setting, &spec), (1, PROBE))?;
+            let choice = self.choose(journal, (setting, &spec), &probe, (1, PROBE))?;
             for seed in 0..self.seeds {
                 let labels = self.labels_of(seed);
                 lines.push(self.line(journal, name, (setting, &spec, choice), (&labels, &self.test, seed))?);
@@ -348,7 +339,7 @@ impl Study<'_> {
             let words = self.baseline(journal, Baseline::BagOfWords, (&labels, &test), seed)?;
             eprintln!("{}, seed {seed}: {}", Baseline::BagOfWords.name(), percent(share(&words)));
             let (spec, setting) = (self.spec(Trains::All), self.pretrained());
-            let choice = self.choose_on(journal, (&setting, &spec), &labels, (FOLDS, seed))?;
+            let choice = self.choose(journal, (&setting, &spec), &labels, (FOLDS, seed))?;
             self.line(journal, "pre-trained", (&setting, &spec, choice), (&labels, &test, seed))?;
         }
         Ok(())

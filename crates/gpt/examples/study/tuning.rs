@@ -107,15 +107,19 @@ impl<'a> Tuning<'a> {
             return Err(format!("{n} labels: a choice is made on a fifth of five or more").into());
         }
         let folds = folds.clamp(1, FOLDS);
+        let parts = (0..folds)
+            .map(|fold| {
+                let (stay, held) = apart(labels, fold);
+                Ok((self.encode(&stay.rows)?, self.encode(&held.rows)?, held))
+            })
+            .collect::<Outcome<Vec<_>>>()?;
         let mut best: Option<(Choice, f64)> = None;
         for &rate in &setting.rates {
             let (mut held_out, mut loss) = (0.0, 0.0);
-            for fold in 0..folds {
-                let (stay, held) = apart(labels, fold);
-                let (items, held_items) = (self.encode(&stay.rows)?, self.encode(&held.rows)?);
+            for (items, held_items, held) in &parts {
                 let mut tuner = self.tuner(setting, rate, seed)?;
-                fit(&mut tuner, &items, None, None, |_, _| Ok(ControlFlow::Continue(())))?;
-                let looked_at = HeldOut { rows: &held.rows, items: &held_items };
+                fit(&mut tuner, items, None, None, |_, _| Ok(ControlFlow::Continue(())))?;
+                let looked_at = HeldOut { rows: &held.rows, items: held_items };
                 let report = look(&mut tuner, setting.epochs, looked_at)?;
                 held_out += report.scored.main() / folds as f64;
                 loss += report.loss / folds as f64;

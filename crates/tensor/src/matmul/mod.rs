@@ -17,7 +17,7 @@
 //!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
-//! Up to 8 contiguous rows (generation) A is read in place, and B too when it is packed or its rows are contiguous.
+//! Up to 8 contiguous rows (generation) A is read in place, and B too: packed, or its rows, or its columns (`turned`).
 //! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
@@ -29,6 +29,7 @@ mod epilogue;
 pub(crate) mod microkernel;
 mod pack;
 mod params;
+mod turned;
 mod weight;
 
 pub use bias::bias_backward;
@@ -44,11 +45,12 @@ use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
 use params::{NARROW, PANEL, SMALL_M, STRIP};
+use turned::{Turned, run_turned};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
-    /// (K, N), any strides; packed as it streams in.
+    /// (K, N), any strides; packed as it streams in, except for few rows of A.
     Mat(MatRef<'a>),
     /// (K, N), packed.
     Packed(&'a Weight),
@@ -144,9 +146,11 @@ fn multiply(
     };
     if m <= SMALL_M && a.col_stride() == 1 {
         parallel::for_each_block(ctx, cut.cols, |t| {
+            let (begin, end) = (t * cut.tn, n.min((t + 1) * cut.tn));
+            let turned = product.turned_panels(m, begin, (end - begin) / PANEL);
             // Strip by strip, so that B is read once and in order.
-            for j in (t * cut.tn..n.min((t + 1) * cut.tn)).step_by(STRIP * PANEL) {
-                product.chunk(0, m, j, (STRIP * PANEL).min(n.min((t + 1) * cut.tn) - j));
+            for j in (begin + turned * PANEL..end).step_by(STRIP * PANEL) {
+                product.chunk(0, m, j, (STRIP * PANEL).min(end - j));
             }
         });
         return Ok(());
@@ -249,6 +253,34 @@ impl Product<'_> {
         let (kc, tiles) = (self.kc.min(self.k - k0), Tiles::new(m, self.shape.mr));
         let group = tiles.group(group);
         dispatch_on(self.ctx.isa(), PackA { dst: to.at(i0, pc), src, rs, cs, kc, tiles, group });
+    }
+
+    /// All m ≤ `SMALL_M` rows, which are contiguous in A, of `panels` panels from column j0 on, if B's columns are
+    /// contiguous: `panels`, or 0 if nothing was done.
+    fn turned_panels(&self, m: usize, j0: usize, panels: usize) -> usize {
+        let (a, c) = (self.a, self.c.wrapping_add(j0));
+        let b = match self.b {
+            Operand::Mat(b) if b.row_stride() == 1 && panels > 0 => b,
+            _ => return 0,
+        };
+        let turned = Turned {
+            k: self.k,
+            a: a.data().as_ptr(),
+            a_rs: a.row_stride(),
+            b: b.data().as_ptr().wrapping_add(j0 * b.col_stride()),
+            b_cs: b.col_stride(),
+            c,
+            ldc: self.ldc,
+            panels,
+            load_c: self.load_c,
+        };
+        // SAFETY: A has m rows and B these columns, of K floats each; this part of C is this task's alone, and so is its
+        // part of the pre-activation.
+        unsafe {
+            run_turned(self.ctx.isa(), m, turned);
+            self.epilogue.run(self.ctx.isa(), c, self.ldc, 0, m, j0, panels * PANEL);
+        }
+        panels
     }
 
     /// Rows i0 .. i0 + m and columns j0 .. j0 + n of C; j0 is a multiple of 16.

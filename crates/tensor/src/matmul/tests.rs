@@ -148,6 +148,14 @@ fn edges_of_every_tile_equal_the_chain() {
             }
         }
     }
+    // Few rows times columns that are contiguous: B is turned 4 steps of k at a time.
+    for (m, n, k) in
+        (0..=8).flat_map(|m| [1, 16, 50, 96].into_iter().flat_map(move |n| (0..=9).map(move |k| (m, n, k))))
+    {
+        for b in [Transposed, Columns] {
+            check(Case { m, n, k, b, acc: Accumulate::Add, bias: true, ..PLAIN });
+        }
+    }
 }
 
 #[test]

@@ -136,6 +136,37 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
     }
     #[inline(always)]
+    unsafe fn load_columns(self, src: *const f32, apart: usize) -> [Pair; 4] {
+        let mut columns = [self.zero(); 4];
+        for half in [0, 8] {
+            // SAFETY: the caller vouches for the memory; the token proves AVX.
+            let quarter = unsafe {
+                // Two rows a register, each in a half of its own: rows i and i + 4 of these eight.
+                let mut r = [_mm256_setzero_ps(); 4];
+                for i in 0..4 {
+                    let low = _mm256_castps128_ps256(_mm_loadu_ps(src.add((half + i) * apart)));
+                    r[i] = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(src.add((half + i + 4) * apart)));
+                }
+                let (a, b) = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpackhi_ps(r[0], r[1]));
+                let (c, d) = (_mm256_unpacklo_ps(r[2], r[3]), _mm256_unpackhi_ps(r[2], r[3]));
+                [
+                    _mm256_shuffle_ps::<0x44>(a, c),
+                    _mm256_shuffle_ps::<0xee>(a, c),
+                    _mm256_shuffle_ps::<0x44>(b, d),
+                    _mm256_shuffle_ps::<0xee>(b, d),
+                ]
+            };
+            for k in 0..4 {
+                if half == 0 {
+                    columns[k].0 = quarter[k];
+                } else {
+                    columns[k].1 = quarter[k];
+                }
+            }
+        }
+        columns
+    }
+    #[inline(always)]
     unsafe fn transpose8(self, rows: [*const f32; 8], dst: *mut f32, stride: usize) {
         // SAFETY: the caller vouches for the memory; the token proves AVX.
         unsafe { self::transpose8(rows, dst, stride) }

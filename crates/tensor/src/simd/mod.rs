@@ -91,6 +91,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn prefetch(self, p: *const f32) {
         let _ = p;
     }
+    /// Four columns of sixteen rows: lane i of vector k is `src[i·apart + k]`, k < 4.
+    /// # Safety
+    /// `src + i·apart` is valid for reads of 4 floats, i < 16.
+    #[inline(always)]
+    unsafe fn load_columns(self, src: *const f32, apart: usize) -> [Self::V; 4] {
+        let mut columns = [self.zero(); 4];
+        for (k, column) in columns.iter_mut().enumerate() {
+            let mut lanes = [0.0; LANES];
+            for (i, lane) in lanes.iter_mut().enumerate() {
+                // SAFETY: the caller vouches for 4 floats of every row.
+                *lane = unsafe { *src.add(i * apart + k) };
+            }
+            *column = self.load(&lanes);
+        }
+        columns
+    }
     /// An 8 × 8 transposition in memory: `dst[k·stride + i] = rows[i][k]` for i, k < 8, with eight stores of eight
     /// floats in the order of k, so that a stride below 8 leaves the later ones standing.
     /// # Safety

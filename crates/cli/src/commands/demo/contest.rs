@@ -8,7 +8,7 @@ use crate::signals::Interrupt;
 use longhand_gpt::finetune::data::{sample, split};
 use longhand_gpt::finetune::encode::{Encoder, Item};
 use longhand_gpt::finetune::examples::{Example, Examples};
-use longhand_gpt::finetune::fit::{EarlyStop, Ended, Event, HeldOut, fit};
+use longhand_gpt::finetune::fit::{EarlyStop, Event, HeldOut, fit};
 use longhand_gpt::finetune::net::TaskNet;
 use longhand_gpt::finetune::score::{Scored, score};
 use longhand_gpt::finetune::spec::TaskSpec;
@@ -123,30 +123,32 @@ impl<'a> Contest<'a> {
     pub fn pretrained(&self, workers: &Workers, interrupt: &Interrupt) -> Result<Option<Fitted>, Failure> {
         let began = Instant::now();
         let layers = Some(self.base.model.config().n_layer);
-        let tuned = self.tune(layers, self.peak * TUNED, (self.epochs, self.epochs), workers, interrupt)?;
-        tuned.map(|(_, fitted)| self.scored(fitted, workers, began)).transpose()
+        let mut run = self.begin(layers, self.peak * TUNED, (self.epochs, self.epochs), workers)?;
+        let done = self.go_on(&mut run, self.epochs, workers, interrupt)?;
+        done.then(|| self.scored(run, workers, began)).transpose()
     }
 
-    /// The net from scratch: a quarter of the epochs at each of three rates, then up to four times the epochs at the one with
-    /// the least held-out loss; none when a signal came.
+    /// The net from scratch: a run of up to four times the epochs at each of three rates, of which the one with the least
+    /// held-out loss after a quarter of the epochs goes on to its end; none when a signal came.
     ///
     /// # Errors
     /// As `pretrained`.
     pub fn scratch(&self, workers: &Workers, interrupt: &Interrupt) -> Result<Option<Fitted>, Failure> {
         let began = Instant::now();
-        let mut best: Option<(f64, f32)> = None;
+        let epochs = (LONGER * self.epochs, self.patience());
+        let mut best: Option<Run> = None;
         for share in RATES {
-            let trial = (self.epochs.div_ceil(4), self.epochs);
-            let Some((loss, _)) = self.tune(None, self.peak * share, trial, workers, interrupt)? else {
+            let mut run = self.begin(None, self.peak * share, epochs, workers)?;
+            if !self.go_on(&mut run, self.epochs.div_ceil(4), workers, interrupt)? {
                 return Ok(None);
-            };
-            if best.is_none_or(|b| loss < b.0) {
-                best = Some((loss, self.peak * share));
+            }
+            if best.as_ref().is_none_or(|b| run.loss() < b.loss()) {
+                best = Some(run);
             }
         }
-        let Some((_, rate)) = best else { return Ok(None) };
-        let tuned = self.tune(None, rate, (LONGER * self.epochs, self.patience()), workers, interrupt)?;
-        tuned.map(|(_, fitted)| self.scored(fitted, workers, began)).transpose()
+        let Some(mut run) = best else { return Ok(None) };
+        let done = self.go_on(&mut run, epochs.0, workers, interrupt)?;
+        done.then(|| self.scored(run, workers, began)).transpose()
     }
 
     /// Epochs without a lower held-out loss that end a run from scratch.
@@ -154,52 +156,73 @@ impl<'a> Contest<'a> {
         self.epochs.div_ceil(3)
     }
 
-    fn scored(&self, mut fitted: Fitted, workers: &Workers, began: Instant) -> Result<Fitted, Failure> {
-        let said = workers.run(|| fitted.tuner.predict(&self.test, &self.test_items))?;
-        fitted.scored = score(&self.spec, &self.test, &said);
-        fitted.outcome.score = fitted.scored.main();
-        fitted.outcome.seconds = began.elapsed().as_secs_f64();
-        Ok(fitted)
+    fn scored(&self, run: Run, workers: &Workers, began: Instant) -> Result<Fitted, Failure> {
+        let Run { mut tuner, start, mut outcome, .. } = run;
+        let said = workers.run(|| tuner.predict(&self.test, &self.test_items))?;
+        let scored = score(&self.spec, &self.test, &said);
+        outcome.score = scored.main();
+        outcome.seconds = began.elapsed().as_secs_f64();
+        Ok(Fitted { outcome, scored, tuner, start })
     }
 
-    /// One net at one rate, stopped early: its least held-out loss, and the net of that epoch.
-    fn tune(
+    /// A net before its first update, whose run is of so many epochs and ends after so many without a lower loss.
+    fn begin(
         &self,
         layers: Option<usize>,
         rate: f32,
         (epochs, patience): (u64, u64),
         workers: &Workers,
-        interrupt: &Interrupt,
-    ) -> Result<Option<(f64, Fitted)>, Failure> {
+    ) -> Result<Run, Failure> {
         let net = TaskNet::new(self.base.model.config(), self.spec.clone())?;
         let origin = Origin::of(self.base, self.base_path, layers, self.seed);
         let params = origin.params(&net, &self.base.params)?;
         let start = params.flat().to_vec();
         let batch_size = (self.train.len() / UPDATES).clamp(BATCH[0], BATCH[1]);
         let options = TuneOptions { epochs, batch_size, ..TuneOptions::released(rate) };
-        let per_epoch = options.updates_per_epoch(self.train.len()) as f64;
-        let mut tuner = Tuner::new(workers.ctx.clone(), net, params, options, self.seed)?;
+        let tuner = Tuner::new(workers.ctx.clone(), net, params, options, self.seed)?;
+        let outcome = Outcome { seed: self.seed, rate: rate.into(), ..Outcome::default() };
+        Ok(Run { tuner, early: EarlyStop { patience, best: None }, start, outcome })
+    }
+
+    /// Goes on with a run to its end, or to the end of epoch `until`; false when a signal came. Where the run ends, its net
+    /// is that of its best epoch.
+    fn go_on(&self, run: &mut Run, until: u64, workers: &Workers, interrupt: &Interrupt) -> Result<bool, Failure> {
+        let per_epoch = run.tuner.options().updates_per_epoch(self.train.len()) as f64;
+        let whole = until >= run.tuner.options().epochs;
         let held_out = HeldOut { rows: &self.held_out, items: &self.held_out_items };
-        let mut early = EarlyStop { patience, best: None };
-        let (mut train, mut looked): (Curve, Curve) = (Vec::new(), Vec::new());
-        let ended = workers.run(|| {
-            fit(&mut tuner, &self.train, Some(held_out), Some(&mut early), |_, event| {
+        let Run { tuner, early, outcome, .. } = run;
+        workers.run(|| {
+            fit(tuner, &self.train, Some(held_out), Some(early), |_, event| {
+                let mut stop = interrupt.status().is_some();
                 match event {
-                    Event::Step(report) => train.push(((report.step + 1) as f64 / per_epoch, report.task_loss)),
-                    Event::Epoch { epoch, report, .. } => looked.extend(report.map(|r| (epoch as f64, r.loss))),
+                    Event::Step(report) => {
+                        outcome.train.push(((report.step + 1) as f64 / per_epoch, report.task_loss));
+                    }
+                    Event::Epoch { epoch, report, .. } => {
+                        outcome.held_out.extend(report.map(|r| (epoch as f64, r.loss)));
+                        outcome.epochs = epoch as f64;
+                        stop |= epoch == until && !whole;
+                    }
                 }
-                Ok(if interrupt.status().is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })
         })?;
-        if ended == Ended::Watcher {
-            return Ok(None);
-        }
-        let loss = early.best.as_ref().map_or(f64::NAN, |b| b.report.loss);
-        let done = looked.len() as f64;
-        let outcome =
-            Outcome { seed: self.seed, epochs: done, rate: rate.into(), train, held_out: looked, ..Outcome::default() };
-        let scored = Scored { rows: 0, figures: Vec::new(), confusion: None };
-        Ok(Some((loss, Fitted { outcome, scored, tuner, start })))
+        Ok(interrupt.status().is_none())
+    }
+}
+
+/// A net that is being tuned.
+struct Run {
+    tuner: Tuner,
+    early: EarlyStop,
+    start: Vec<f32>,
+    outcome: Outcome,
+}
+
+impl Run {
+    /// The least held-out loss so far.
+    fn loss(&self) -> f64 {
+        self.early.best.as_ref().map_or(f64::INFINITY, |b| b.report.loss)
     }
 }
 

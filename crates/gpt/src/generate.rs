@@ -96,8 +96,7 @@ impl<'a> Session<'a> {
     /// Runs the model on the batch and keeps the logits of its last rows.
     fn read(&mut self) -> Result<()> {
         let mut infer = Infer::new(&self.ctx, self.weights, &self.batch, Some(&mut self.cache), &mut self.memory);
-        let hidden = self.model.forward(&mut infer, |_, _, _| Ok(()))?;
-        let last = infer.gather_rows(hidden, &self.last)?;
+        let last = self.model.forward_rows(&mut infer, &self.last)?;
         let logits = infer.logits(last, self.model.head())?;
         infer.read(logits, &mut self.logits);
         Ok(())

@@ -31,11 +31,13 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    fn forward<E: Exec>(&self, e: &mut E, x: E::T) -> TensorResult<E::T> {
+    /// (R, C) → (R, C), or (rows.len(), C) of `rows` alone.
+    fn forward<E: Exec>(&self, e: &mut E, x: E::T, rows: Option<&[usize]>) -> TensorResult<E::T> {
         let [out] = e.scope([], |e, []| {
             let qkv = e.linear(x, &self.c_attn)?; // (R, 3C)
             let heads = e.attention(qkv, &self.op)?; // (R, C)
-            Ok([e.linear(heads, &self.c_proj)?]) // (R, C)
+            let heads = gathered(e, heads, rows)?;
+            Ok([e.linear(heads, &self.c_proj)?])
         })?;
         let out = e.dropout(out, self.dropout, self.op.layer, SiteKind::AttentionResidualDropout)?;
         Adapter::after(&self.adapter, e, out)
@@ -97,10 +99,17 @@ pub struct Block {
     mlp: Mlp,
 }
 
+/// `rows` of x, or all of them.
+fn gathered<E: Exec>(e: &mut E, x: E::T, rows: Option<&[usize]>) -> TensorResult<E::T> {
+    rows.map_or(Ok(x), |rows| e.gather_rows(x, rows))
+}
+
+// Both orders go on with `rows` alone, if there are any: behind attention no row needs another.
 impl Block {
     /// GPT-1's order. The stream is normed; there is nothing beside it.
-    fn post_norm<E: Exec>(&self, e: &mut E, x: E::T) -> TensorResult<E::T> {
-        let a = self.attn.forward(e, x)?;
+    fn post_norm<E: Exec>(&self, e: &mut E, x: E::T, rows: Option<&[usize]>) -> TensorResult<E::T> {
+        let a = self.attn.forward(e, x, rows)?;
+        let x = gathered(e, x, rows)?;
         let (_, n) = e.residual_layer_norm(x, a, &self.ln_1)?;
         let m = self.mlp.forward(e, n)?;
         let (_, x) = e.residual_layer_norm(n, m, &self.ln_2)?;
@@ -109,8 +118,15 @@ impl Block {
 
     /// GPT-2's order. `h` is norm(x), for the sum before a norm and the norm are one pass; `next` is the norm that
     /// follows this block.
-    fn pre_norm<E: Exec>(&self, e: &mut E, [x, h]: [E::T; 2], next: &NormOp) -> TensorResult<[E::T; 2]> {
-        let a = self.attn.forward(e, h)?;
+    fn pre_norm<E: Exec>(
+        &self,
+        e: &mut E,
+        [x, h]: [E::T; 2],
+        next: &NormOp,
+        rows: Option<&[usize]>,
+    ) -> TensorResult<[E::T; 2]> {
+        let a = self.attn.forward(e, h, rows)?;
+        let x = gathered(e, x, rows)?;
         let (x, h) = e.residual_layer_norm(x, a, &self.ln_2)?;
         let m = self.mlp.forward(e, h)?;
         let (x, h) = e.residual_layer_norm(x, m, next)?;
@@ -219,15 +235,34 @@ impl Gpt {
     /// the embedding (0) and after block i (i, from 1; after the final norm for the last of a pre-norm model).
     /// # Errors
     /// Tokens or positions out of range; out of memory; what `each` says.
-    pub fn forward<E: Exec>(&self, e: &mut E, mut each: impl FnMut(&mut E, usize, E::T) -> Result<()>) -> Result<E::T> {
+    pub fn forward<E: Exec>(&self, e: &mut E, each: impl FnMut(&mut E, usize, E::T) -> Result<()>) -> Result<E::T> {
+        self.forward_to(e, None, each)
+    }
+
+    /// The last layer's activations of `rows` alone, (rows.len(), C), in their order and with the bits of `forward`. All
+    /// other rows end at the last block's keys and values, which saves the rest of that block for them.
+    /// # Errors
+    /// As `forward`.
+    pub fn forward_rows<E: Exec>(&self, e: &mut E, rows: &[usize]) -> Result<E::T> {
+        self.forward_to(e, Some(rows), |_, _, _| Ok(()))
+    }
+
+    fn forward_to<E: Exec>(
+        &self,
+        e: &mut E,
+        rows: Option<&[usize]>,
+        mut each: impl FnMut(&mut E, usize, E::T) -> Result<()>,
+    ) -> Result<E::T> {
         let last = self.blocks.len();
+        // Every block but the last one goes on with all rows.
+        let rows = |i: usize| rows.filter(|_| i + 1 == last);
         let x = e.embed(self.wte, self.wpe)?;
         let x = e.dropout(x, self.config.embd_pdrop, 0, SiteKind::EmbeddingDropout)?;
         each(e, 0, x)?;
         let Some(ln_f) = &self.ln_f else {
             let mut x = x;
             for (i, block) in self.blocks.iter().enumerate() {
-                [x] = e.scope([x], |e, [x]| Ok([block.post_norm(e, x)?]))?;
+                [x] = e.scope([x], |e, [x]| Ok([block.post_norm(e, x, rows(i))?]))?;
                 each(e, i + 1, x)?;
             }
             return Ok(x);
@@ -235,7 +270,7 @@ impl Gpt {
         let norm_before = |i: usize| self.blocks.get(i).map_or(ln_f, |b| &b.ln_1);
         let mut state = [x, e.layer_norm(x, norm_before(0))?];
         for (i, block) in self.blocks.iter().enumerate() {
-            state = e.scope(state, |e, state| block.pre_norm(e, state, norm_before(i + 1)))?;
+            state = e.scope(state, |e, state| block.pre_norm(e, state, norm_before(i + 1), rows(i)))?;
             let [x, h] = state;
             each(e, i + 1, if i + 1 == last { h } else { x })?;
         }

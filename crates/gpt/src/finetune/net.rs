@@ -186,7 +186,12 @@ impl TaskNet {
     /// # Errors
     /// Tokens or positions out of range; out of memory.
     pub fn outputs<E: Exec>(&self, e: &mut E, batch: &TaskBatch) -> Result<Vec<E::T>> {
-        let (_, features) = self.body(e, batch)?;
+        let features = if self.mix.is_none() && self.reads() == [true, false, false] {
+            // The head reads some rows of the last layer, and nothing else does.
+            vec![self.gpt.forward_rows(e, &batch.rows)?]
+        } else {
+            self.body(e, batch)?.1
+        };
         self.head(e, features)
     }
 
@@ -242,14 +247,19 @@ impl TaskNet {
         Ok((x, mixed))
     }
 
-    /// What the head reads of a layer's activations.
-    fn features<E: Exec>(&self, e: &mut E, batch: &TaskBatch, x: E::T) -> Result<Vec<E::T>> {
-        let read = match (self.spec.kind, self.spec.pool) {
-            (TaskKind::Sequence, _) => return Ok(Vec::new()),
+    /// What the head reads of a layer: some rows, the mean and the maximum of each sequence's.
+    fn reads(&self) -> [bool; 3] {
+        match (self.spec.kind, self.spec.pool) {
+            (TaskKind::Sequence, _) => [false, false, false],
             (TaskKind::Tagging | TaskKind::Span, _) | (_, Pooling::Extract) => [true, false, false],
             (_, Pooling::Mean) => [false, true, false],
             (_, Pooling::All) => [true, true, true],
-        };
+        }
+    }
+
+    /// What the head reads of a layer's activations.
+    fn features<E: Exec>(&self, e: &mut E, batch: &TaskBatch, x: E::T) -> Result<Vec<E::T>> {
+        let read = self.reads();
         let mut features = Vec::new();
         if read[0] {
             features.push(e.gather_rows(x, &batch.rows)?);

@@ -1,10 +1,10 @@
 //! The nets of all kinds: gradients against f64, the same bits in any batch, and that they learn.
 
-use super::batch::TaskBatch;
+use super::batch::{Objective, TaskBatch};
 use super::encode::{Encoder, Item};
 use super::examples::{Example, Label, TaskKind};
 use super::fit::{EarlyStop, Ended, Event, HeldOut, fit};
-use super::net::TaskNet;
+use super::net::{TaskLosses, TaskNet};
 use super::spec::{Pooling, ScoreHead, Scores, TaskSpec, Trains};
 use super::tuner::{TuneOptions, Tuner};
 use crate::config::{Arch, Config};
@@ -118,8 +118,8 @@ fn items(net: &TaskNet, rows: &[Example]) -> Vec<Item> {
 
 #[test]
 fn a_text_has_the_same_bits_alone_and_in_any_batch() {
-    for spec in specs() {
-        let net = TaskNet::new(&config(Arch::Gpt1), spec.clone()).unwrap();
+    for (spec, arch) in specs().into_iter().flat_map(|s| [Arch::Gpt1, Arch::Gpt2].map(|arch| (s.clone(), arch))) {
+        let net = TaskNet::new(&config(arch), spec.clone()).unwrap();
         let (params, items) = (weights(&net), items(&net, &rows(spec.kind)));
         let packed = PackedParams::pack(&Ctx::default(), &params).unwrap();
         let run = |ctx: &Ctx, weights: Weights<'_>, items: &[&Item]| -> Vec<Vec<u32>> {
@@ -139,6 +139,15 @@ fn a_text_has_the_same_bits_alone_and_in_any_batch() {
                 assert_eq!(*bits, alone.iter().flat_map(|a| a[output].clone()).collect::<Vec<_>>(), "{spec:?}");
             }
             assert_eq!(run(&ctx, Weights::Packed(&packed), &all), together, "{spec:?}");
+        }
+        // With losses all rows go through the last layer, without them those alone that the head reads.
+        let (mut batch, mut memory) = (TaskBatch::default(), InferMemory::new().unwrap());
+        let objective = Objective::released();
+        batch.fill(&spec, &items, Some((&objective, &objective.totals(&spec, &items))));
+        let mut infer = Infer::new(&ctx, plain, &batch.batch, None, &mut memory);
+        let outputs = net.losses(&mut infer, &batch, &mut TaskLosses::default()).unwrap();
+        for (x, bits) in outputs.into_iter().zip(&together) {
+            assert_eq!(infer.values(x).iter().map(|x| x.to_bits()).collect::<Vec<_>>(), *bits, "{spec:?}, {arch:?}");
         }
     }
 }

@@ -31,7 +31,7 @@ const TUNED: f32 = 0.75;
 /// Epochs of a net from scratch for each of the pre-trained one's, at most.
 const LONGER: u64 = 4;
 /// Updates of an epoch, at least; few labels are cut into small batches.
-const UPDATES: usize = 5;
+const UPDATES: usize = 20;
 /// Rows of an update.
 const BATCH: [usize; 2] = [8, 32];
 /// Rows that a net from scratch draws its labels among, at least.
@@ -39,7 +39,14 @@ const POOL: u64 = 5000;
 
 /// What figures have in common that may be compared: with other settings a demonstration does not go on.
 pub fn settings(args: &DemoArgs) -> Value {
-    json!({"epochs": args.epochs, "test_rows": args.test_rows, "rate": TUNED, "scratch_rates": RATES})
+    json!({
+        "world_seed": args.world_seed,
+        "test_rows": args.test_rows,
+        "epochs": args.epochs,
+        "updates": UPDATES,
+        "rate": TUNED,
+        "scratch_rates": RATES,
+    })
 }
 
 /// A task's rows for one number of labels and one seed.
@@ -78,14 +85,14 @@ impl<'a> Contest<'a> {
         base_path: &'a Path,
         peak: f32,
         task: WorldTask,
-        (labels, seed, epochs): (usize, u64, u64),
-        test_rows: u64,
+        (labels, seed): (usize, u64),
+        args: &DemoArgs,
     ) -> Result<Contest<'a>, Failure> {
         let world = World::full();
-        let all = task.examples(&world, crate::rows::WORLD_SEED, Part::Train, POOL.max(labels as u64));
+        let all = task.examples(&world, args.world_seed, Part::Train, POOL.max(labels as u64));
         let labelled = sample(&all, labels, seed, true);
         let (train, held_out) = split(&labelled, HELD_OUT, seed);
-        let test = task.examples(&world, crate::rows::WORLD_SEED, Part::Test, test_rows);
+        let test = task.examples(&world, args.world_seed, Part::Test, args.test_rows);
         let spec = TaskSpec::new(task.kind(), labelled.labels.clone());
         let mut encoder = Encoder::new(&base.tokenizer, &spec, base.model.config().n_positions);
         let mut encode = |rows: &[Example]| rows.iter().map(|r| encoder.encode(r)).collect::<Result<Vec<_>, _>>();
@@ -95,7 +102,7 @@ impl<'a> Contest<'a> {
             base,
             base_path,
             peak,
-            epochs,
+            epochs: args.epochs,
             seed,
             spec,
             train,

@@ -15,6 +15,7 @@ use crate::machine::Cpu;
 use crate::pool::Workers;
 use crate::progress::{note, print_line};
 use crate::report::{ConfusionMatrix, Efficiency, Head, LabelPoint, LossLine, Outcome, Report, Scale, Task};
+use crate::rows::WORLD_SEED;
 use crate::signals::Interrupt;
 use contest::{Contest, Fitted, along_the_line};
 use journal::{Journal, Key, of_outcome, to_curve, to_outcome};
@@ -96,6 +97,7 @@ fn command(args: &DemoArgs) -> String {
     let labels: Vec<String> = args.labels.iter().map(usize::to_string).collect();
     flag("--labels", (args.labels != [DemoArgs::LABELS]).then(|| labels.join(",")));
     flag("--tasks", list(&args.tasks));
+    flag("--world-seed", (args.world_seed != WORLD_SEED).then(|| args.world_seed.to_string()));
     flag("--test-rows", (args.test_rows != DemoArgs::TEST_ROWS).then(|| args.test_rows.to_string()));
     flag("--epochs", (args.epochs != DemoArgs::EPOCHS).then(|| args.epochs.to_string()));
     flag("--max-iters", args.max_iters.map(|n| n.to_string()));
@@ -177,8 +179,7 @@ impl Demo<'_> {
         let key = |what| Key { what, task: task.name(), labels, seed };
         let known = ["pretrained", "scratch", "baselines"].iter().all(|what| self.journal.get(&key(what)).is_some());
         if !known {
-            let draws = (labels, seed, self.args.epochs);
-            let contest = Contest::new(&self.base, &self.base_path, self.peak(), task, draws, self.args.test_rows)?;
+            let contest = Contest::new(&self.base, &self.base_path, self.peak(), task, (labels, seed), self.args)?;
             let draw = task == DRAWN && seed == 1 && labels == self.table();
             if self.journal.get(&key("baselines")).is_none() {
                 let value = baselines(&contest)?;

@@ -36,6 +36,7 @@ const KERNELS: &[&str] = &[
     "kernels::softmax::Forward",
     "kernels::softmax::Backward",
     "matmul::epilogue::MatmulEpilogue",
+    "matmul::turned::Rows",
 ];
 
 /// Kernels that compute on vectors and have no sum of products.
@@ -60,6 +61,8 @@ const MICROKERNELS: &[(&str, &str)] = &[
     (ISAS[0], "matmul::microkernel::MatmulTiles<"),
     (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>"),
     (ISAS[1], "matmul::microkernel::MatmulTiles<"),
+    (ISAS[0], "matmul::turned::Rows"),
+    (ISAS[1], "matmul::turned::Rows"),
     (ISAS[0], "attention::product::Product"),
     (ISAS[1], "attention::product::Product"),
 ];

@@ -239,8 +239,9 @@ impl Gpt {
         self.forward_to(e, None, each)
     }
 
-    /// The last layer's activations of `rows` alone, (rows.len(), C), in their order and with the bits of `forward`. All
-    /// other rows end at the last block's keys and values, which saves the rest of that block for them.
+    /// The last layer's activations of `rows` alone, (rows.len(), C), in their order. All other rows end at the last block's
+    /// attention, which saves three quarters of that block for them. The bits are those of `forward` where nothing is
+    /// dropped: dropout would count rows anew.
     /// # Errors
     /// As `forward`.
     pub fn forward_rows<E: Exec>(&self, e: &mut E, rows: &[usize]) -> Result<E::T> {

@@ -57,6 +57,10 @@ pub struct TaskLosses {
     pub model: Vec<f32>,
 }
 
+/// One row of so many is few: then they go through the end of the last block alone. More of them would need buffers of
+/// sizes of their own for little.
+const FEW: usize = 4;
+
 impl TaskNet {
     /// The net of `spec` on a body of `config`, whose vocabulary grows by the three delimiters.
     /// # Errors
@@ -186,8 +190,9 @@ impl TaskNet {
     /// # Errors
     /// Tokens or positions out of range; out of memory.
     pub fn outputs<E: Exec>(&self, e: &mut E, batch: &TaskBatch) -> Result<Vec<E::T>> {
-        let features = if self.mix.is_none() && self.reads() == [true, false, false] {
-            // The head reads some rows of the last layer, and nothing else does.
+        let few = batch.rows.len() * FEW <= batch.batch.rows();
+        let features = if few && self.mix.is_none() && self.reads() == [true, false, false] {
+            // The head reads these rows of the last layer, and nothing else does.
             vec![self.gpt.forward_rows(e, &batch.rows)?]
         } else {
             self.body(e, batch)?.1

@@ -17,7 +17,8 @@
 //!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
-//! Up to 8 contiguous rows (generation) A is read in place, and B too: packed, or its rows, or its columns (`turned`).
+//! Up to 8 contiguous rows (generation) A is read in place, and B too: packed, or its rows, or its columns (`turned`),
+//! the latter for as many rows as that pays.
 //! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
@@ -45,7 +46,7 @@ use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
 use params::{NARROW, PANEL, SMALL_M, STRIP};
-use turned::{Turned, run_turned};
+use turned::{Turned, most_rows, run_turned};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
@@ -256,11 +257,11 @@ impl Product<'_> {
     }
 
     /// All m ≤ `SMALL_M` rows, which are contiguous in A, of `panels` panels from column j0 on, if B's columns are
-    /// contiguous: `panels`, or 0 if nothing was done.
+    /// contiguous and turning them pays: `panels`, or 0 if nothing was done.
     fn turned_panels(&self, m: usize, j0: usize, panels: usize) -> usize {
         let (a, c) = (self.a, self.c.wrapping_add(j0));
         let b = match self.b {
-            Operand::Mat(b) if b.row_stride() == 1 && panels > 0 => b,
+            Operand::Mat(b) if b.row_stride() == 1 && panels > 0 && m <= most_rows(self.shape.nv, b.col_stride()) => b,
             _ => return 0,
         };
         let turned = Turned {

@@ -8,7 +8,7 @@ use crate::signals::Interrupt;
 use longhand_gpt::finetune::data::{sample, split};
 use longhand_gpt::finetune::encode::{Encoder, Item};
 use longhand_gpt::finetune::examples::{Example, Examples};
-use longhand_gpt::finetune::fit::{EarlyStop, Event, HeldOut, fit};
+use longhand_gpt::finetune::fit::{EarlyStop, Ended, Event, HeldOut, fit};
 use longhand_gpt::finetune::net::TaskNet;
 use longhand_gpt::finetune::score::{Scored, score};
 use longhand_gpt::finetune::spec::TaskSpec;
@@ -30,7 +30,7 @@ const RATES: [f32; 3] = [1.0, 0.5, 0.25];
 const TUNED: f32 = 0.75;
 /// Epochs of a net from scratch for each of the pre-trained one's, at most.
 const LONGER: u64 = 4;
-/// Updates of an epoch, at least; few labels are cut into small batches.
+/// Updates of an epoch, at least, where that leaves a batch `BATCH` rows: few labels are cut into small batches.
 const UPDATES: usize = 20;
 /// Rows of an update.
 const BATCH: [usize; 2] = [8, 32];
@@ -198,7 +198,7 @@ impl<'a> Contest<'a> {
         let whole = until >= run.tuner.options().epochs;
         let held_out = HeldOut { rows: &self.held_out, items: &self.held_out_items };
         let Run { tuner, early, outcome, .. } = run;
-        workers.run(|| {
+        let ended = workers.run(|| {
             fit(tuner, &self.train, Some(held_out), Some(early), |_, event| {
                 let mut stop = interrupt.status().is_some();
                 match event {
@@ -214,7 +214,8 @@ impl<'a> Contest<'a> {
                 Ok(if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })
         })?;
-        Ok(interrupt.status().is_none())
+        // A signal after the last update of all loses nothing.
+        Ok(ended != Ended::Watcher || interrupt.status().is_none())
     }
 }
 

@@ -17,12 +17,13 @@ use crate::simd::{Isa, Kernel, Simd, dispatch_on};
 const SAME_SET: usize = 1024;
 
 /// Rows up to which turning B in registers pays, on tiles `nv` vectors wide with B's columns `b_cs` floats apart. AVX2
-/// has no registers for more than 3, and 4 take half as long again as a packed copy. With AVX-512 columns that lie in the
-/// same set of the first-level cache, 16 lines of 12, leave none for A's: 8 rows took 1.6 times as long.
+/// has no registers for more than 3, and 4 take half as long again as a packed copy. Columns that lie in the same set of
+/// the first-level cache, 16 lines where there is room for 8 or 12, leave none for A's: more rows than these took up to
+/// 1.6 times as long, by where the allocator had put them.
 pub(super) fn most_rows(nv: usize, b_cs: usize) -> usize {
-    match nv {
-        1 => 3,
-        _ if b_cs.is_multiple_of(SAME_SET) => 4,
+    match (nv, b_cs.is_multiple_of(SAME_SET)) {
+        (1, true) => 1,
+        (1, false) | (_, true) => 3,
         _ => SMALL_M,
     }
 }

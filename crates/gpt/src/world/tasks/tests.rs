@@ -248,9 +248,7 @@ fn no_text_of_a_test_row_is_trained_on() {
     for task in WorldTask::ALL {
         let (train, test) = (full(task, Part::Train, n), full(task, Part::Test, n));
         let all: Vec<String> = texts(&train).into_iter().chain(texts(&test)).collect();
-        // Rows are drawn, of very many: of 20,000 short ones two may be alike.
-        let again = all.len() - all.iter().collect::<HashSet<_>>().len();
-        assert!(again <= all.len() / 2_000, "{task:?}: {again} rows come again");
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "{task:?}: a row comes twice");
         let first: HashSet<&str> = train.rows.iter().map(|r| r.text.as_str()).collect();
         for row in &test.rows {
             assert!(!first.contains(row.text.as_str()), "{task:?}: {}", row.text);

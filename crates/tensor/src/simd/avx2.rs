@@ -38,6 +38,42 @@ fn first(n: usize) -> (__m256i, __m256i) {
     }
 }
 
+/// In each half of its own, columns 0, 1, 2 and 3 of four rows of four.
+/// # Safety
+/// A CPU with AVX.
+#[inline(always)]
+unsafe fn transpose4(rows: [__m256; 4]) -> [__m256; 4] {
+    let [r0, r1, r2, r3] = rows;
+    // SAFETY: the caller vouches for AVX.
+    unsafe {
+        let (a, b) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+        let (c, d) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+        [
+            _mm256_shuffle_ps::<0x44>(a, c),
+            _mm256_shuffle_ps::<0xee>(a, c),
+            _mm256_shuffle_ps::<0x44>(b, d),
+            _mm256_shuffle_ps::<0xee>(b, d),
+        ]
+    }
+}
+
+/// `Simd::load_columns` of eight of the sixteen rows.
+/// # Safety
+/// As `Simd::load_columns`, on a CPU with AVX.
+#[inline(always)]
+unsafe fn load_columns8(src: *const f32, apart: usize) -> [__m256; 4] {
+    // SAFETY: the caller vouches for the memory and for AVX.
+    unsafe {
+        // Two rows a register, each in a half of its own: rows i and i + 4.
+        let mut r = [_mm256_setzero_ps(); 4];
+        for i in 0..4 {
+            let low = _mm256_castps128_ps256(_mm_loadu_ps(src.add(i * apart)));
+            r[i] = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(src.add((i + 4) * apart)));
+        }
+        transpose4(r)
+    }
+}
+
 /// `Simd::transpose8` in registers: pairs, then quads, then halves change places.
 /// # Safety
 /// As `Simd::transpose8`, on a CPU with AVX.
@@ -50,21 +86,13 @@ pub(super) unsafe fn transpose8(rows: [*const f32; 8], dst: *mut f32, stride: us
         for i in 0..8 {
             r[i] = _mm256_loadu_ps(rows[i]);
         }
-        let mut quads = [r[0]; 8];
-        for h in [0, 4] {
-            let (a, b) = (_mm256_unpacklo_ps(r[h], r[h + 1]), _mm256_unpackhi_ps(r[h], r[h + 1]));
-            let (c, d) = (_mm256_unpacklo_ps(r[h + 2], r[h + 3]), _mm256_unpackhi_ps(r[h + 2], r[h + 3]));
-            // Columns 0 and 4, 1 and 5, 2 and 6, 3 and 7 of rows h ..= h + 3.
-            quads[h] = _mm256_shuffle_ps::<0x44>(a, c);
-            quads[h + 1] = _mm256_shuffle_ps::<0xee>(a, c);
-            quads[h + 2] = _mm256_shuffle_ps::<0x44>(b, d);
-            quads[h + 3] = _mm256_shuffle_ps::<0xee>(b, d);
+        // Columns 0 and 4, 1 and 5, 2 and 6, 3 and 7: of rows 0 to 3, and of rows 4 to 7.
+        let (upper, lower) = (transpose4([r[0], r[1], r[2], r[3]]), transpose4([r[4], r[5], r[6], r[7]]));
+        for k in 0..4 {
+            _mm256_storeu_ps(dst.add(k * stride), _mm256_permute2f128_ps::<0x20>(upper[k], lower[k]));
         }
         for k in 0..4 {
-            _mm256_storeu_ps(dst.add(k * stride), _mm256_permute2f128_ps::<0x20>(quads[k], quads[k + 4]));
-        }
-        for k in 0..4 {
-            _mm256_storeu_ps(dst.add((k + 4) * stride), _mm256_permute2f128_ps::<0x31>(quads[k], quads[k + 4]));
+            _mm256_storeu_ps(dst.add((k + 4) * stride), _mm256_permute2f128_ps::<0x31>(upper[k], lower[k]));
         }
     }
 }
@@ -137,34 +165,11 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_columns(self, src: *const f32, apart: usize) -> [Pair; 4] {
-        let mut columns = [self.zero(); 4];
-        for half in [0, 8] {
-            // SAFETY: the caller vouches for the memory; the token proves AVX.
-            let quarter = unsafe {
-                // Two rows a register, each in a half of its own: rows i and i + 4 of these eight.
-                let mut r = [_mm256_setzero_ps(); 4];
-                for i in 0..4 {
-                    let low = _mm256_castps128_ps256(_mm_loadu_ps(src.add((half + i) * apart)));
-                    r[i] = _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(src.add((half + i + 4) * apart)));
-                }
-                let (a, b) = (_mm256_unpacklo_ps(r[0], r[1]), _mm256_unpackhi_ps(r[0], r[1]));
-                let (c, d) = (_mm256_unpacklo_ps(r[2], r[3]), _mm256_unpackhi_ps(r[2], r[3]));
-                [
-                    _mm256_shuffle_ps::<0x44>(a, c),
-                    _mm256_shuffle_ps::<0xee>(a, c),
-                    _mm256_shuffle_ps::<0x44>(b, d),
-                    _mm256_shuffle_ps::<0xee>(b, d),
-                ]
-            };
-            for k in 0..4 {
-                if half == 0 {
-                    columns[k].0 = quarter[k];
-                } else {
-                    columns[k].1 = quarter[k];
-                }
-            }
-        }
-        columns
+        // SAFETY: the caller vouches for the memory; the token proves AVX.
+        let (low, high) = unsafe { (load_columns8(src, apart), load_columns8(src.add(8 * apart), apart)) };
+        let [l0, l1, l2, l3] = low;
+        let [h0, h1, h2, h3] = high;
+        [Pair(l0, h0), Pair(l1, h1), Pair(l2, h2), Pair(l3, h3)]
     }
     #[inline(always)]
     unsafe fn transpose8(self, rows: [*const f32; 8], dst: *mut f32, stride: usize) {

@@ -226,7 +226,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = crate::rows::WORLD_SEED)]
     pub world_seed: u64,
     /// Test rows of each task.
-    #[arg(long, value_name = "N", default_value_t = DemoArgs::TEST_ROWS)]
+    #[arg(long, value_name = "N", default_value_t = crate::rows::WORLD_TEST)]
     pub test_rows: u64,
     /// Epochs of the pre-trained net, at most; the one from scratch has four times as many.
     #[arg(long, value_name = "N", default_value_t = DemoArgs::EPOCHS)]
@@ -243,8 +243,6 @@ impl DemoArgs {
     /// Labels where no number is asked for: few enough for a run of two minutes. A pre-trained net relates two texts from
     /// them in most draws of rows, from 1,000 in all.
     pub const LABELS: usize = 300;
-    /// Test rows where none are asked for.
-    pub const TEST_ROWS: u64 = 2000;
     /// Epochs where none are asked for.
     pub const EPOCHS: u64 = 8;
 }

@@ -15,7 +15,7 @@ use crate::machine::Cpu;
 use crate::pool::Workers;
 use crate::progress::{note, print_line};
 use crate::report::{ConfusionMatrix, Efficiency, Head, LabelPoint, LossLine, Outcome, Report, Scale, Task};
-use crate::rows::WORLD_SEED;
+use crate::rows::{WORLD_SEED, WORLD_TEST};
 use crate::signals::Interrupt;
 use contest::{Contest, Fitted, along_the_line};
 use journal::{Journal, Key, of_outcome, to_curve, to_outcome};
@@ -98,7 +98,7 @@ fn command(args: &DemoArgs) -> String {
     flag("--labels", (args.labels != [DemoArgs::LABELS]).then(|| labels.join(",")));
     flag("--tasks", list(&args.tasks));
     flag("--world-seed", (args.world_seed != WORLD_SEED).then(|| args.world_seed.to_string()));
-    flag("--test-rows", (args.test_rows != DemoArgs::TEST_ROWS).then(|| args.test_rows.to_string()));
+    flag("--test-rows", (args.test_rows != WORLD_TEST).then(|| args.test_rows.to_string()));
     flag("--epochs", (args.epochs != DemoArgs::EPOCHS).then(|| args.epochs.to_string()));
     flag("--max-iters", args.max_iters.map(|n| n.to_string()));
     words.join(" ")

@@ -90,8 +90,9 @@ impl Operand<'_> {
 /// Shapes: c (M, N) with adjacent columns, a (M, K) and b (K, N) with any strides; a transposition is `.t()`.
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
-/// Cost: 2·M·N·K flops. A is packed once, B once for every 264 rows of C (AVX-512: 528); scratch 4·M·K bytes, at most
-/// about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB a task (192).
+/// Cost: 2·M·N·K flops. A is packed once, B once for every 792 rows of C (AVX-512: 1,056), fewer where C is narrow;
+/// scratch 4·M·K bytes, at most about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB
+/// a task (256).
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
 /// # Errors
@@ -135,6 +136,7 @@ fn multiply(
         shape,
         k,
         kc,
+        tm: cut.tm,
         // One empty block when K is 0.
         depths: 0..k.div_ceil(kc).max(1),
         a,
@@ -184,10 +186,11 @@ fn multiply(
         });
         product.a_packed = Some(shared);
         product.depths = pc..pc + depths;
-        parallel::for_each_block(ctx, rows * cut.cols, |t| {
+        parallel::for_each_block(ctx, rows.div_ceil(cut.tall) * cut.cols, |t| {
             // Neighbouring tasks share A's rows: a core finds what its L2 holds of them again.
-            let (i, j) = ((first + t / cut.cols) * cut.tm, t % cut.cols * cut.tn);
-            product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
+            let (i, j) = (first + t / cut.cols * cut.tall, t % cut.cols * cut.tn);
+            let (i, end) = (i * cut.tm, m.min((i + cut.tall).min(first + rows) * cut.tm));
+            product.chunk(i, end - i, j, cut.tn.min(n - j));
         });
     }
     Ok(())
@@ -210,6 +213,8 @@ struct Product<'a> {
     shape: TileShape,
     k: usize,
     kc: usize,
+    /// Rows of a block of A.
+    tm: usize,
     /// The blocks of k that tasks go through.
     depths: core::ops::Range<usize>,
     a: MatRef<'a>,
@@ -284,10 +289,9 @@ impl Product<'_> {
         panels
     }
 
-    /// Rows i0 .. i0 + m and columns j0 .. j0 + n of C; j0 is a multiple of 16.
+    /// Rows i0 .. i0 + m, where a row block begins, and columns j0 .. j0 + n of C; j0 is a multiple of 16.
     fn chunk(&self, i0: usize, m: usize, j0: usize, n: usize) {
         let isa = self.ctx.isa();
-        let tiles = Tiles::new(m, self.shape.mr);
         let a_rs = self.a.row_stride();
         let source = match self.b {
             Operand::Packed(w) => Source::Packed(w),
@@ -301,28 +305,32 @@ impl Product<'_> {
             let k0 = pc * self.kc;
             let kc = self.kc.min(self.k - k0);
             let last = k0 + kc == self.k;
-            let a = match &self.a_packed {
-                Some(p) => p.at(i0, pc).cast_const(),
-                None => self.a.data().as_ptr().wrapping_add(i0 * a_rs + k0),
-            };
             for j in (0..n).step_by(STRIP * PANEL) {
                 // LOOP 2: strips of B.
                 let cols = (n - j).min(STRIP * PANEL);
                 let (b, b_ks, b_panel) = self.panels(&source, k0, kc, j0 + j, cols, &mut scratch);
-                let c = self.c.wrapping_add(i0 * self.ldc + j0 + j);
-                let load_c = self.load_c || pc > 0;
-                let strip = Tile { kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
-                let packing = match (&self.a_packed, b_ks) {
-                    (Some(_), _) => Packing::Both,
-                    (None, PANEL) => Packing::OnlyB,
-                    (None, _) => Packing::Neither,
-                };
-                self.strip(&strip, packing, tiles, |c, first, cols| {
-                    if last {
-                        // SAFETY: this part of C is this task's alone, and so is its part of the pre-activation.
-                        unsafe { self.epilogue.run(isa, c, self.ldc, i0, m, j0 + j + first, cols) };
-                    }
-                });
+                for i in (i0..i0 + m).step_by(self.tm) {
+                    // A task of several row blocks: the strip, packed once, passes over each.
+                    let m = self.tm.min(i0 + m - i);
+                    let a = match &self.a_packed {
+                        Some(p) => p.at(i, pc).cast_const(),
+                        None => self.a.data().as_ptr().wrapping_add(i * a_rs + k0),
+                    };
+                    let c = self.c.wrapping_add(i * self.ldc + j0 + j);
+                    let load_c = self.load_c || pc > 0;
+                    let strip = Tile { kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
+                    let packing = match (&self.a_packed, b_ks) {
+                        (Some(_), _) => Packing::Both,
+                        (None, PANEL) => Packing::OnlyB,
+                        (None, _) => Packing::Neither,
+                    };
+                    self.strip(&strip, packing, Tiles::new(m, self.shape.mr), |c, first, cols| {
+                        if last {
+                            // SAFETY: this part of C is this task's alone, and so is its part of the pre-activation.
+                            unsafe { self.epilogue.run(isa, c, self.ldc, i, m, j0 + j + first, cols) };
+                        }
+                    });
+                }
             }
         }
     }

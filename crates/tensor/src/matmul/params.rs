@@ -8,17 +8,18 @@
 //! MR × NR    6 × 16 on AVX2, 14 × 32 on AVX-512: see the tokens in `simd`
 //! KC         384    `ONE_PANEL`: a B panel of 384 × 16 f32 is 24 KiB, three quarters of Zen 3's L1 (32 KiB); A's panel
 //!                   streams by (9 KiB). 256 measured 2% slower, 512 the same
-//!            768    `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
+//!            1,024  `TWO_PANELS`, as on AVX-512: 28 multiply-adds a step leave the L2 time for two vectors of B, so
 //!                   panels need not stay in L1, and C is visited once for a GPT-2's C of 768. On Zen 5 256 steps, 32 of
-//!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 3% on 1024³, 10% on 4096 × 3072 × 768; 1,024 are as
-//!                   fast there, but leave too little of a Xeon's L2 (2 MiB), whose L3 does not keep up
+//!                   48 KiB of L1, were 1 to 2% slower on 256 rows, 3% on 1024³, 10% on 4096 × 3072 × 768; 768, which
+//!                   visits C once more in 1024³ and 2048³, 1 to 3% there
 //! MC         264    `ONE_PANEL`: an A block of 264 × 384 f32 is 396 KiB and B's strip 96 KiB: Zen 3's L2 (512 KiB);
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
-//!            528    `TWO_PANELS`: B is packed half as often, which is twice as dear where multiply-adds take half the
-//!                   time. 528 × 768 f32 is 1.5 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB, whose L3
-//!                   keeps up. 264 measured 2 to 5% slower from 1,024 rows on
+//!            352    `TWO_PANELS`: 352 × 1,024 f32 is 1.4 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB,
+//!                   whose L3 keeps up
+//! TALL       3      row blocks for which a strip of B is packed once, where that leaves enough tasks: packing B is 3 to
+//!                   6% of a product of one block of rows. A strip passes over each while A's block is in L2
 //! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 192 KiB beside A in L2
-//! NC         none   a strip of B is packed when its turn comes, used for MC rows and dropped, so nothing limits
+//! NC         none   a strip of B is packed when its turn comes, used for a task's rows and dropped, so nothing limits
 //!                   the columns of a task
 //! ```
 
@@ -30,7 +31,10 @@ pub(super) const PANEL: usize = 16;
 /// Panels of B that are packed together.
 pub(super) const STRIP: usize = 4;
 
-/// The most rows of C in a task, and steps of k between two visits to C.
+/// The most row blocks of a task.
+const TALL: usize = 3;
+
+/// The most rows of A in a block, and steps of k between two visits to C.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blocks {
     pub mc: usize,
@@ -39,7 +43,7 @@ pub(super) struct Blocks {
 
 /// Blocks for tiles one panel wide, and for wider ones.
 pub(super) const ONE_PANEL: Blocks = Blocks { mc: 264, kc: 384 };
-pub(super) const TWO_PANELS: Blocks = Blocks { mc: 528, kc: 768 };
+pub(super) const TWO_PANELS: Blocks = Blocks { mc: 352, kc: 1024 };
 
 /// Blocks for tiles of `nv` panels.
 pub(super) fn blocks(nv: usize) -> Blocks {
@@ -72,7 +76,7 @@ const MIN_COLS: usize = STRIP * PANEL / 2;
 /// Fewest rows of a task: below, packing B would take a tenth of the time.
 const MIN_ROWS: usize = 48;
 
-/// How C is cut: `rows` × `cols` chunks of at most `tm` × `tn` outputs, `together` rows of chunks at a time.
+/// How C is cut: `rows` × `cols` chunks of at most `tm` × `tn` outputs, of which a task takes `tall` below each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     pub tm: usize,
@@ -81,40 +85,59 @@ pub(super) struct Cut {
     pub cols: usize,
     /// Row blocks whose A is packed before the tasks that share it.
     pub together: usize,
+    /// Row blocks of a task, which share what it packs of B.
+    pub tall: usize,
 }
 
-/// Cuts C by its shape and the ISA's blocks alone. Rows: blocks of at most `mc`, of nearly equal height. Then the columns
-/// are halved until a large product has `TASKS` tasks, for tasks beside each other share the packed A and pack B but
-/// once; and then the rows, for products too narrow for that.
+/// Cuts C by its shape and the ISA's blocks alone. Rows: blocks of at most `mc`, of nearly equal height, and as many of
+/// them in a task as the columns leave tasks for. Then the columns are halved until a large product has `TASKS` tasks,
+/// for tasks beside each other share the packed A and pack B but once; and then the rows, for products too narrow for
+/// that.
 pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize, packed: usize) -> Cut {
-    let together = |rows: usize| together(m.div_ceil(rows).saturating_mul(k), rows, packed);
+    let together = |rows: usize| together(m, k, rows, packed);
     // Below 16 rows the reading of B takes the time, not the arithmetic.
     let macs = m.max(16).saturating_mul(n).saturating_mul(k.max(1));
     let panels = n.div_ceil(PANEL).max(1);
     let (mut rows, mut cols) = (m.div_ceil(mc).max(1), 1);
     let want = (macs / TASK).clamp(1, TASKS);
-    while together(rows) * cols < want && panels.div_ceil(cols * 2) * PANEL >= MIN_COLS {
+    // Groups of one size, also where A is packed in several.
+    rows = rows.next_multiple_of(together(rows));
+    let all = together(rows);
+    let mut tall = TALL.min(all);
+    while tall > 1 && all.div_ceil(tall) * panels.div_ceil(MIN_COLS / PANEL) < want {
+        tall -= 1;
+    }
+    let tall = share(all, tall);
+    while all.div_ceil(tall) * cols < want && panels.div_ceil(cols * 2) * PANEL >= MIN_COLS {
         cols *= 2;
     }
-    while rows * cols < want && m.div_ceil(rows) > ONE_PANEL.mc {
+    while rows.div_ceil(tall) * cols < want && m.div_ceil(rows) > ONE_PANEL.mc {
         rows += 1;
     }
     let want = (macs / ROW_TASK).clamp(1, TASKS);
-    while rows * cols < want && m / (rows * 2) >= MIN_ROWS {
+    while rows.div_ceil(tall) * cols < want && m / (rows * 2) >= MIN_ROWS {
         rows *= 2;
     }
     let tm = m.div_ceil(rows).max(1);
     // Pairs of panels, so that AVX-512's tiles of 32 columns do not straddle tasks.
     let tn = panels.div_ceil(cols).next_multiple_of(2) * PANEL;
     let rows = m.div_ceil(tm);
-    Cut { tm, tn, rows, cols: n.div_ceil(tn), together: together(rows) }
+    Cut { tm, tn, rows, cols: n.div_ceil(tn), together: together(rows), tall }
 }
 
-/// How many of `rows` row blocks of `block` floats are packed together: as many as `packed` floats hold, in groups of
-/// nearly equal size.
-fn together(block: usize, rows: usize, packed: usize) -> usize {
-    let most = (packed / block.max(1)).clamp(1, rows);
-    rows.div_ceil(rows.div_ceil(most))
+/// How many of `rows` row blocks of A, M × K, are packed together: as many as `packed` floats hold, in groups of nearly
+/// equal size.
+fn together(m: usize, k: usize, rows: usize, packed: usize) -> usize {
+    if m.saturating_mul(k) <= packed {
+        return rows;
+    }
+    let block = m.div_ceil(rows).saturating_mul(k);
+    share(rows, (packed / block.max(1)).clamp(1, rows))
+}
+
+/// The largest of as few groups of `all` things, of at most `most` each, as there can be, all of nearly equal size.
+fn share(all: usize, most: usize) -> usize {
+    all.div_ceil(all.div_ceil(most))
 }
 
 /// Blocks of k that are packed and multiplied before the next ones, of `depths` blocks of `block` floats: all of them if
@@ -166,8 +189,12 @@ mod tests {
         // Rows that cannot all be packed at once are packed in groups of one size, each enough for many threads.
         let long = cut(16384, 768, 3072, TWO_PANELS.mc, PACKED_A);
         assert!(long.together * long.cols >= 24 && long.rows.is_multiple_of(long.together), "{long:?}");
-        assert_eq!(cut(2048, 2048, 2048, TWO_PANELS.mc, PACKED_A).together, 4);
-        let big = cut(1024, 1024, 1024, 528, PACKED_A);
-        assert!(big.rows * big.cols >= TASKS, "{big:?}");
+        let exact = cut(2048, 2048, 2048, TWO_PANELS.mc, PACKED_A);
+        assert_eq!((exact.rows, exact.together, exact.tall), (6, 6, 3));
+        // Tasks of several row blocks are no fewer.
+        for mc in [ONE_PANEL.mc, TWO_PANELS.mc] {
+            let big = cut(1024, 1024, 1024, mc, PACKED_A);
+            assert!(big.tall > 1 && big.rows.div_ceil(big.tall) * big.cols >= TASKS, "{big:?}");
+        }
     }
 }

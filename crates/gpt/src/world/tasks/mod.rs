@@ -7,7 +7,7 @@
 //! | paraphrase | similarity | where two are and what they have, in two ways | is it the same |
 //! | ending | choice | a story without its end | which of two ends is its own |
 //! | tagging | tagging | a story without its end | who acts: apart, or beside the other and empty-handed or not |
-//! | span | span | a story without its end; "… was with", "… was in the" | who has it, where is somebody |
+//! | span | span | where two are and what they have, and where they are at last; "The … was in the" | where is that thing |
 //!
 //! Every row is a function of (seed, task, part, its number): a longer draw begins with the rows of a shorter one. Each
 //! task and part has its own range of story numbers inside [`Split::Tasks`], so that no story is used twice. Labels are
@@ -48,7 +48,7 @@ pub enum WorldTask {
     Ending,
     /// What those who act have, and whether they are alone.
     Tagging,
-    /// Who has a thing, or where somebody is.
+    /// Where a thing is.
     Span,
 }
 

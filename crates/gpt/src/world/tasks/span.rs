@@ -1,39 +1,30 @@
-//! Span: who has a thing, or where is somebody, at the end of what is told?
+//! Span: where is a thing, now that people have moved? The text tells in the words of a story's beginning who has what, where; then in
+//! those of its end where both people are at last. Whoever had the thing still has it: it is where its holder is.
 //!
-//! The question is the beginning of a sentence of the world; the answer, one word of the story, is how it would go on. The answer
-//! trained on is the last mention, where a causal net has read the most; the others are right, too.
+//! The question is the beginning of a sentence, the answer, one word of the text, how it would go on. The answer trained on is the
+//! last mention, where a causal net has read the most; if the other began there, that mention is right, too.
 
 use super::Source;
-use super::telling::{Path, mentions, without_end};
+use super::telling::{Path, beginning, draw_wordings, end_places, mentions};
 use crate::finetune::examples::{Example, Label};
 use crate::world::lexicon::PLACES;
 
-/// Half of the rows ask who, half where. Half of those that ask who ask for a thing that has changed hands.
+/// As many rows ask for the first thing as for the second.
 pub(super) fn row(source: &Source, i: u64) -> Example {
-    let who = source.class(i, 2) == 0;
-    let mut draw = source.draw(i);
-    let (of, moved) = (draw.choose(2), draw.choose(2) == 1);
-    source.find(i, |story, _| {
-        let (path, text) = (Path::of(&story), without_end(&story));
-        let state = path.end();
-        let (question, answer) = if who {
-            if (state.holder[of] != of) != moved {
-                return None;
-            }
-            (format!(" At the end the {} was with", path.thing(of)), path.name(state.holder[of]))
-        } else {
-            if (state.place[of] != path.start.place[of]) != moved {
-                return None;
-            }
-            (format!(" At the end {} was in the", path.name(of)), PLACES[state.place[of]])
-        };
-        let mut spans = mentions(text, answer);
+    let thing = source.class(i, 2);
+    source.find(i, |story, draw| {
+        let path = Path::of(&story);
+        let (start, end) = (path.start, path.end());
+        let moved = (0..2).all(|who| end.place[who] != start.place[who]) && end.holder == start.holder;
+        if path.part() != source.part || start.together() || end.together() || !moved {
+            return None;
+        }
+        let wordings = draw_wordings(source.world, draw, 3);
+        let told = beginning(&path, start.place.map(|p| PLACES[p]), &wordings);
+        let text = format!("{told} {}", end_places(&path, &end, wordings[2]));
+        let mut spans = mentions(&text, PLACES[end.place[end.holder[thing]]]);
         spans.reverse();
-        Some(Example {
-            text: text.to_string(),
-            text_b: question,
-            label: Some(Label::Spans(spans)),
-            ..Example::default()
-        })
+        let text_b = format!(" The {} was in the", path.thing(thing));
+        Some(Example { text, text_b, label: Some(Label::Spans(spans)), ..Example::default() })
     })
 }

@@ -23,8 +23,8 @@ use crate::shape::product2;
 const CHUNK: usize = 1 << 24;
 /// Rows of a chunk at most: with few classes the logits stay in cache.
 const ROWS: usize = 1056;
-/// Rows for which matmul packs its right-hand side once (at least: twice as many on AVX-512); chunks are whole multiples of
-/// it where they can be.
+/// Rows of a block of AVX2's matmul, which packs its right-hand side once for one to three of them; chunks are whole
+/// multiples of it where they can be.
 const PACK: usize = 264;
 
 /// Rows of a chunk, by the number of classes alone: with gradients or without, this many rows of V logits are in

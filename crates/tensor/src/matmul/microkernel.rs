@@ -98,7 +98,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
 /// instructions for two pointers, the counter and the branch, once a step, would be a sixth of what a core decodes.
 pub(crate) const UNROLL: usize = 4;
 
-/// Steps of k that a tall tile asks for A ahead. With AVX-512 a block of A is 1.5 MiB, more than Zen 5's L2, and a step of
+/// Steps of k that a tall tile asks for A ahead. With AVX-512 a block of A is 1.4 MiB, more than Zen 5's L2, and a step of
 /// 14 × 32 takes 14 cycles: 48 steps cover the way to the L3. On Zen 5 4096 × 3072 × 768 is 4 to 6% faster for it, 2048³
 /// 2 to 4%; 12 to 100 steps do the same.
 const AHEAD: usize = 48;

@@ -8,10 +8,10 @@
 //! ```text
 //! A is packed, in parallel: blocks [tile][kc][mr] of MC rows × KC          `PackA`
 //! (where row blocks with all of K exceed 16 MiB: a group of row blocks, and a span of k, after the other)
-//! task        a chunk of C: at most MC rows × some panels of columns       `params::cut`, by shape alone
-//!   LOOP 1    k in blocks of KC                                            A's block stays in L2 (AVX2)
-//!     LOOP 2  B's columns in strips of 4 panels, packed [panel][kc][16]    beside it
-//!       LOOP 3  NV panels at a time                                        stay in L1 (AVX2)
+//! task        a chunk of C: up to 3 row blocks × some panels of columns    `params::cut`, by shape alone
+//!   LOOP 1    k in blocks of KC
+//!     LOOP 2  B's columns in strips of 4 panels, packed [panel][kc][16]    for each of the row blocks:
+//!       LOOP 3  NV panels at a time                                        stay in L1, A's block in L2 (AVX2)
 //!         LOOP 4  tiles of MR rows
 //!           LOOP 5  the microkernel: k, and for each MR × NV multiply-adds C in registers
 //!         epilogue over the part of C just finished                        in L1 still
@@ -22,8 +22,8 @@
 //! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
-//! 34(3), 2008, with one change: a strip of B is used for MC rows and then done with, so it is packed when its
-//! turn comes, and no block of B is kept.
+//! 34(3), 2008, with one change: a strip of B is used for a task's rows and then done with, so it is packed when
+//! its turn comes, and no block of B is kept.
 
 mod bias;
 mod epilogue;
@@ -90,7 +90,7 @@ impl Operand<'_> {
 /// Shapes: c (M, N) with adjacent columns, a (M, K) and b (K, N) with any strides; a transposition is `.t()`.
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
-/// Cost: 2·M·N·K flops. A is packed once, B once for every 792 rows of C (AVX-512: 1,056), fewer where C is narrow;
+/// Cost: 2·M·N·K flops. A is packed once, B at best once for 792 rows of C (AVX-512: 1,056);
 /// scratch 4·M·K bytes, at most about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB
 /// a task (256).
 /// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.

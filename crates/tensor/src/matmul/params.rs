@@ -17,8 +17,8 @@
 //!            352    `TWO_PANELS`: 352 × 1,024 f32 is 1.4 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB,
 //!                   whose L3 keeps up
 //! TALL       3      row blocks for which a strip of B is packed once, where that leaves enough tasks: packing B is 3 to
-//!                   6% of a product of one block of rows. A strip passes over each while A's block is in L2
-//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 192 KiB beside A in L2
+//!                   6% of a product of one block of rows
+//! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 256 KiB beside A
 //! NC         none   a strip of B is packed when its turn comes, used for a task's rows and dropped, so nothing limits
 //!                   the columns of a task
 //! ```
@@ -101,7 +101,9 @@ pub(super) fn cut(m: usize, n: usize, k: usize, mc: usize, packed: usize) -> Cut
     let (mut rows, mut cols) = (m.div_ceil(mc).max(1), 1);
     let want = (macs / TASK).clamp(1, TASKS);
     // Groups of one size, also where A is packed in several.
-    rows = rows.next_multiple_of(together(rows));
+    while !rows.is_multiple_of(together(rows)) {
+        rows = rows.next_multiple_of(together(rows));
+    }
     let all = together(rows);
     let mut tall = TALL.min(all);
     while tall > 1 && all.div_ceil(tall) * panels.div_ceil(MIN_COLS / PANEL) < want {
@@ -166,6 +168,7 @@ mod tests {
         assert_eq!(span(264 * 768, 131, 1, PACKED_A), 2);
         assert_eq!(span(264 * 384, 131, 1, PACKED_A), 5);
         assert_eq!(span(528 * 768, 66, 1, PACKED_A), 1);
+        assert_eq!(span(352 * 1024, 50, 1, PACKED_A), 1);
         assert_eq!(span(264 * 384, 8, 1, PACKED_A), 8);
         assert_eq!(span(264 * 384, 20, 2, PACKED_A), 20);
     }
@@ -191,6 +194,8 @@ mod tests {
         assert!(long.together * long.cols >= 24 && long.rows.is_multiple_of(long.together), "{long:?}");
         let exact = cut(2048, 2048, 2048, TWO_PANELS.mc, PACKED_A);
         assert_eq!((exact.rows, exact.together, exact.tall), (6, 6, 3));
+        let deep = cut(3072, 768, 4096, TWO_PANELS.mc, PACKED_A);
+        assert!(deep.together > 1 && deep.rows.is_multiple_of(deep.together), "{deep:?}");
         // Tasks of several row blocks are no fewer.
         for mc in [ONE_PANEL.mc, TWO_PANELS.mc] {
             let big = cut(1024, 1024, 1024, mc, PACKED_A);

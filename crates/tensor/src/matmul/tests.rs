@@ -1,6 +1,6 @@
 //! Every ISA against the plain chain, with ==.
 
-use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS};
+use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS, cut};
 use super::*;
 use crate::kernels::{GeluKind, gelu_forward};
 use crate::reference::{self, Fused32, Unfused32};
@@ -185,6 +185,12 @@ fn blocks_and_tasks_equal_the_chain() {
             check(Case { m: mc + 5, n: 140, k: kc + 9, a, ..both });
         }
         check(Case { m: 3, n: 300, k: 2 * kc + 77, b: Transposed, acc: Accumulate::Add, ..both });
+    }
+    // Tasks of several blocks of rows, the last one of fewer; with several blocks of k; in several groups.
+    for Blocks { mc, kc } in [ONE_PANEL, TWO_PANELS] {
+        check(Case { m: 4 * mc + 3, n: 20, k: 40, a: Transposed, acc: Accumulate::Add, ..both });
+        check(Case { m: 4 * mc + 3, n: 2, k: kc + 9, a: Transposed, ..both });
+        assert!(cut(4 * mc + 3, 20, 40, mc, PACKED_A).tall > 1 && cut(4 * mc + 3, 2, kc + 9, mc, PACKED_A).tall > 1);
     }
     // Spans of several blocks of k, the last one shorter.
     check(Case { m: 5, n: 20, k: 18 * TWO_PANELS.kc + 1, a: Transposed, acc: Accumulate::Add, ..both });

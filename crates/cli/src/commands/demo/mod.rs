@@ -386,6 +386,6 @@ fn asks(task: WorldTask) -> &'static str {
         WorldTask::Paraphrase => "Do two texts tell the same of two people?",
         WorldTask::Ending => "Which of two ends is the story's?",
         WorldTask::Tagging => "Is who acts apart from the other, or empty-handed, or holding something?",
-        WorldTask::Span => "Who has it, or where are they? Words of the story answer.",
+        WorldTask::Span => "Where is the thing, now that its holder has moved? A word of the text answers.",
     }
 }

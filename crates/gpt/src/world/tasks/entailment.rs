@@ -6,7 +6,6 @@
 use super::Source;
 use super::telling::{Path, beginning, draw_wordings, end_places, end_things};
 use crate::finetune::examples::{Example, Label};
-use crate::world::lexicon::PLACES;
 
 pub(super) const LABELS: [&str; 2] = ["false", "true"];
 
@@ -16,11 +15,8 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
     source.find(i, |story, draw| {
         let path = Path::of(&story);
         let start = path.start;
-        if path.part() != source.part || start.together() {
-            return None;
-        }
+        let text = beginning(source, &path, draw)?;
         let told = if LABELS[label] == "true" { start } else { start.swapped() };
-        let text = beginning(&path, start.place.map(|p| PLACES[p]), &draw_wordings(source.world, draw, 2));
         let wording = draw_wordings(source.world, draw, 1)[0];
         let text_b = if of_places { end_places(&path, &told, wording) } else { end_things(&path, &told, wording) };
         let text_b = format!(" {text_b}");

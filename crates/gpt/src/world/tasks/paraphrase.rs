@@ -6,7 +6,6 @@
 use super::Source;
 use super::telling::{Path, beginning, draw_wordings, end};
 use crate::finetune::examples::{Example, Label};
-use crate::world::lexicon::PLACES;
 
 pub(super) const LABELS: [&str; 2] = ["no", "yes"];
 
@@ -15,11 +14,8 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
     source.find(i, |story, draw| {
         let path = Path::of(&story);
         let start = path.start;
-        if path.part() != source.part || start.together() {
-            return None;
-        }
+        let text = beginning(source, &path, draw)?;
         let told = if LABELS[label] == "yes" { start } else { start.swapped() };
-        let text = beginning(&path, start.place.map(|p| PLACES[p]), &draw_wordings(source.world, draw, 2));
         let text_b = end(&path, &told, &draw_wordings(source.world, draw, 2));
         Some(Example { text, text_b, label: Some(Label::Class(label as u32)), ..Example::default() })
     })

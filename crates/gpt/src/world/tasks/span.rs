@@ -16,12 +16,11 @@ pub(super) fn row(source: &Source, i: u64) -> Example {
         let path = Path::of(&story);
         let (start, end) = (path.start, path.end());
         let moved = (0..2).all(|who| end.place[who] != start.place[who]) && end.holder == start.holder;
-        if path.part() != source.part || start.together() || end.together() || !moved {
+        if end.together() || !moved {
             return None;
         }
-        let wordings = draw_wordings(source.world, draw, 3);
-        let told = beginning(&path, start.place.map(|p| PLACES[p]), &wordings);
-        let text = format!("{told} {}", end_places(&path, &end, wordings[2]));
+        let told = beginning(source, &path, draw)?;
+        let text = format!("{told} {}", end_places(&path, &end, draw_wordings(source.world, draw, 1)[0]));
         let mut spans = mentions(&text, PLACES[end.place[end.holder[thing]]]);
         spans.reverse();
         let text_b = format!(" The {} was in the", path.thing(thing));

@@ -1,10 +1,10 @@
-//! Paths told anew: other wordings, swapped people, a place withheld.
+//! Paths told anew: other wordings, swapped people.
 
 use crate::world::lexicon::{COLOURS, Kind, NAMES, NOUNS, PLACES, wordings};
 use crate::world::{Cast, Event, State, Story, Wish, World};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 
-use super::{Draw, Part};
+use super::{Draw, Part, Source};
 
 /// One beginning in so many is kept for the test part.
 const KEPT_FOR_TEST: u32 = 4;
@@ -63,13 +63,18 @@ fn say(kind: Kind, wording: usize, fill: &[(char, &str)]) -> String {
     text
 }
 
-/// What each has, in `places`, as the beginning of a story tells it.
-pub(super) fn beginning(path: &Path, places: [&str; 2], wording: &[usize]) -> String {
+/// Who has what, where, as the beginning of a story tells it; none if the path is for the other part, or both are in one place.
+pub(super) fn beginning(source: &Source, path: &Path, draw: &mut Draw) -> Option<String> {
+    if path.part() != source.part || path.start.together() {
+        return None;
+    }
+    let wording = draw_wordings(source.world, draw, 2);
     let told = [Kind::First, Kind::Second].into_iter().enumerate();
     let told = told.map(|(who, kind)| {
-        say(kind, wording[who], &[('x', path.name(who)), ('p', places[who]), ('t', &path.thing(who))])
+        let place = PLACES[path.start.place[who]];
+        say(kind, wording[who], &[('x', path.name(who)), ('p', place), ('t', &path.thing(who))])
     });
-    told.collect::<Vec<_>>().join(" ")
+    Some(told.collect::<Vec<_>>().join(" "))
 }
 
 /// Where both are in `state`, as the end of a story tells it.

@@ -216,8 +216,8 @@ pub struct DemoArgs {
     /// Seeds: each draws labels of its own, shared by both nets.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seeds: u64,
-    /// Labelled rows that nets are tuned on; several numbers give a curve.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [DemoArgs::LABELS])]
+    /// Labelled rows that nets are tuned on; several numbers give a curve [default: from 50 to 500, as a task needs].
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
     pub labels: Vec<usize>,
     /// The tasks [default: all].
     #[arg(long, value_name = "TASK,…", value_delimiter = ',', value_parser = ["sentiment", "entailment", "paraphrase", "ending", "tagging", "span"])]
@@ -240,9 +240,6 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// Labels where no number is asked for: few enough for a run of two minutes. A pre-trained net relates two texts from
-    /// them in most draws of rows, from 1,000 in all.
-    pub const LABELS: usize = 300;
     /// Epochs where none are asked for.
     pub const EPOCHS: u64 = 8;
 }

@@ -17,7 +17,7 @@ use crate::progress::{note, print_line};
 use crate::report::{ConfusionMatrix, Efficiency, Head, LabelPoint, LossLine, Outcome, Report, Scale, Task};
 use crate::rows::{WORLD_SEED, WORLD_TEST};
 use crate::signals::Interrupt;
-use contest::{Contest, Fitted, along_the_line};
+use contest::{Contest, Fitted, along_the_line, usual};
 use journal::{Journal, Key, of_outcome, to_curve, to_outcome};
 use longhand_gpt::finetune::baseline::Baseline;
 use longhand_gpt::finetune::examples::TaskKind;
@@ -31,8 +31,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The task whose confusion and whose loss along the line are drawn.
-const DRAWN: WorldTask = WorldTask::Sentiment;
+/// Tasks whose confusion and whose loss along the line may be drawn: the first of these that is asked for. One with a
+/// table that says something comes first.
+const DRAWN: [WorldTask; 3] = [WorldTask::Paraphrase, WorldTask::Entailment, WorldTask::Sentiment];
 /// Rows of the loss along the line.
 const LINE_ROWS: usize = 64;
 
@@ -95,7 +96,7 @@ fn command(args: &DemoArgs) -> String {
     flag("--out-dir", args.out_dir.as_ref().map(|p| train::quoted(&p.to_string_lossy())));
     flag("--seeds", (args.seeds != 1).then(|| args.seeds.to_string()));
     let labels: Vec<String> = args.labels.iter().map(usize::to_string).collect();
-    flag("--labels", (args.labels != [DemoArgs::LABELS]).then(|| labels.join(",")));
+    flag("--labels", list(&labels));
     flag("--tasks", list(&args.tasks));
     flag("--world-seed", (args.world_seed != WORLD_SEED).then(|| args.world_seed.to_string()));
     flag("--test-rows", (args.test_rows != WORLD_TEST).then(|| args.test_rows.to_string()));
@@ -156,11 +157,15 @@ impl Demo<'_> {
             "\n{:<12}{:>7}{:>6}  {:>22}{:>22}{:>10}{:>10}{:>9}{:>6}",
             "", "labels", "seed", "pre-trained", "from scratch", "majority", "words", "overlap", "s"
         ));
-        let labels = self.args.labels.clone();
-        for labels in labels {
+        // Without numbers, one round in which each task has its usual one.
+        let asked = match &self.args.labels[..] {
+            [] => vec![None],
+            some => some.iter().copied().map(Some).collect(),
+        };
+        for labels in asked {
             for seed in 1..=self.args.seeds {
                 for task in self.tasks.clone() {
-                    if let Some(status) = self.contest(task, labels, seed)? {
+                    if let Some(status) = self.contest(task, labels.unwrap_or(usual(task)), seed)? {
                         return Ok(status);
                     }
                     self.write(false)?;
@@ -168,6 +173,11 @@ impl Demo<'_> {
             }
         }
         Ok(0)
+    }
+
+    /// The task that is drawn, of those asked for.
+    fn drawn(&self) -> Option<WorldTask> {
+        DRAWN.into_iter().find(|t| self.tasks.contains(t))
     }
 
     fn key(&self, what: &'static str, task: WorldTask, labels: usize, seed: u64) -> Key {
@@ -180,7 +190,7 @@ impl Demo<'_> {
         let known = ["pretrained", "scratch", "baselines"].iter().all(|what| self.journal.get(&key(what)).is_some());
         if !known {
             let contest = Contest::new(&self.base, &self.base_path, self.peak(), task, (labels, seed), self.args)?;
-            let draw = task == DRAWN && seed == 1 && labels == self.table();
+            let draw = Some(task) == self.drawn() && seed == 1 && labels == self.table(task);
             if self.journal.get(&key("baselines")).is_none() {
                 let value = baselines(&contest)?;
                 self.journal.put(&key("baselines"), value)?;
@@ -241,10 +251,10 @@ impl Demo<'_> {
         ));
     }
 
-    /// The number of labels of the table: of those asked for the nearest to the usual one.
-    fn table(&self) -> usize {
-        let usual = DemoArgs::LABELS;
-        self.args.labels.iter().copied().min_by_key(|n| n.abs_diff(usual)).unwrap_or(usual)
+    /// The number of labels of a task in the table: of those asked for the nearest to the usual one.
+    fn table(&self, task: WorldTask) -> usize {
+        let own = usual(task);
+        self.args.labels.iter().copied().min_by_key(|n| n.abs_diff(own)).unwrap_or(own)
     }
 
     /// Writes report.html with what there is.
@@ -267,14 +277,16 @@ impl Demo<'_> {
         if self.args.labels.len() > 1 {
             report.efficiency = self.tasks.iter().map(|t| self.efficiency(*t)).collect();
         }
-        let drawn = |what| self.journal.get(&self.key(what, DRAWN, self.table(), 1));
-        report.confusion = drawn("confusion").map(to_confusion);
-        report.line = drawn("line").map(|v| LossLine {
-            task: DRAWN.name().to_string(),
-            rows: v["rows"].as_u64().unwrap_or(0) as usize,
-            pretrained: to_curve(&v["pretrained"]),
-            scratch: to_curve(&v["scratch"]),
-        });
+        if let Some(task) = self.drawn() {
+            let drawn = |what| self.journal.get(&self.key(what, task, self.table(task), 1));
+            report.confusion = drawn("confusion").map(|v| to_confusion(task, v));
+            report.line = drawn("line").map(|v| LossLine {
+                task: task.name().to_string(),
+                rows: v["rows"].as_u64().unwrap_or(0) as usize,
+                pretrained: to_curve(&v["pretrained"]),
+                scratch: to_curve(&v["scratch"]),
+            });
+        }
         if finished {
             report.attention = Some(workers.run(|| pictures::attention(&workers.ctx, &self.base))?);
             report.samples = workers.run(|| pictures::samples(&workers.ctx, &self.base))?;
@@ -288,7 +300,7 @@ impl Demo<'_> {
 
     /// A task of the report's table.
     fn task(&self, task: WorldTask) -> Task {
-        let labels = self.table();
+        let labels = self.table(task);
         let outcomes = |what| -> Vec<Outcome> {
             let of = |seed| self.journal.get(&self.key(what, task, labels, seed)).map(to_outcome);
             (1..=self.args.seeds).filter_map(of).collect()
@@ -360,13 +372,13 @@ fn confusion(fitted: &Fitted) -> Value {
     json!({"classes": labels, "counts": counts})
 }
 
-fn to_confusion(value: &Value) -> ConfusionMatrix {
+fn to_confusion(task: WorldTask, value: &Value) -> ConfusionMatrix {
     let texts = |v: &Value| {
         v.as_array().map_or(Vec::new(), |a| a.iter().filter_map(|x| Some(x.as_str()?.to_string())).collect())
     };
     let counts = |v: &Value| v.as_array().map_or(Vec::new(), |a| a.iter().filter_map(Value::as_u64).collect());
     ConfusionMatrix {
-        task: DRAWN.name().to_string(),
+        task: task.name().to_string(),
         net: "the pre-trained net, seed 1".to_string(),
         classes: texts(&value["classes"]),
         counts: value["counts"].as_array().map_or(Vec::new(), |rows| rows.iter().map(counts).collect()),

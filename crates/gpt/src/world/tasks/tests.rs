@@ -237,11 +237,13 @@ fn texts(examples: &Examples) -> Vec<String> {
 #[test]
 fn no_text_of_a_test_row_is_trained_on() {
     let world = World::full();
-    // Optimised, as many as the demonstration draws labels among.
-    let n = if cfg!(debug_assertions) { 2_000 } else { 5_000 };
+    // Of more rows some are alike: there are so many beginnings of two texts, and no more.
+    let n = 2_000;
+    // Optimised, there is time for more stories.
+    let stories = if cfg!(debug_assertions) { n } else { 10_000 };
     // What stories that a model reads begin with, up to their end.
     let mut read: HashMap<usize, HashSet<String>> = HashMap::new();
-    for story in world.stories(1, Split::Train, 10 * n).chain(world.stories(1, Split::Validation, n)) {
+    for story in world.stories(1, Split::Train, 10 * stories).chain(world.stories(1, Split::Validation, stories)) {
         for sentence in &story.sentences[3..] {
             let end = sentence.range.end;
             read.entry(end).or_default().insert(story.text[..end].to_string());

@@ -1,5 +1,5 @@
 //! Real text and a real vocabulary, from the folder that `LONGHAND_TEST_DATA` names: `tinyshakespeare.txt` and
-//! `gpt2/{vocab.json,merges.txt}`. Without the variable nothing is run, and the tests say so; with it, a file
+//! `gpt2/{vocab.json,merges.txt}`, `gpt1/{encoder_bpe_40000.json,vocab_40000.bpe}`. Without the variable nothing is run, and the tests say so; with it, a file
 //! that is missing fails them.
 
 use longhand_gpt::config::{Arch, Config};
@@ -53,7 +53,7 @@ fn every_tokenizer_gives_tinyshakespeare_back() {
         match kind {
             Kind::Bytes => assert_eq!(ids.len(), text.len()),
             Kind::Chars => assert_eq!(ids.len(), text.chars().count()),
-            Kind::Bpe => assert!(ids.len() * 2 < text.len(), "{} tokens of {} bytes", ids.len(), text.len()),
+            Kind::Bpe | Kind::Words => assert!(ids.len() * 2 < text.len(), "{} tokens of {} bytes", ids.len(), text.len()),
         }
         // And as its file has it.
         let file = tokenizer.to_json().to_string();
@@ -142,4 +142,49 @@ fn training_on_tinyshakespeare_learns_and_does_not_depend_on_threads() {
     let (_, _, three) = train(&text, &tokenizer, 3);
     let differs = one.iter().zip(&three).position(|(a, b)| a != b);
     assert_eq!((differs, one.len()), (None, three.len()), "1 and 3 threads: losses, then weights");
+}
+
+/// FNV-1a of 64 bits, as `make_tokenizer_reference.py` has it.
+fn fnv(bytes: impl IntoIterator<Item = u8>) -> String {
+    let hash =
+        bytes.into_iter().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+    format!("{hash:016x}")
+}
+
+/// The published vocabularies give transformers' ids on 2,000 strings of every kind and on every line of
+/// tinyshakespeare.txt; GPT-2's give every text back, and GPT-1's what transformers decodes.
+#[test]
+fn published_vocabularies_give_the_ids_of_transformers() {
+    let Some(folder) = data("published_vocabularies_give_the_ids_of_transformers") else { return };
+    let text = shakespeare(&folder);
+    let reference = read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/tokenizer_strings.json"));
+    let reference: Value = serde_json::from_str(&reference).unwrap();
+    let list =
+        |name: &str| -> Vec<&str> { reference[name].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect() };
+    let strings = list("strings");
+    assert!(strings.len() >= 2_000);
+    for (name, arch) in [("gpt2", Arch::Gpt2), ("gpt1", Arch::Gpt1)] {
+        let published = Tokenizer::of_folder(folder.join(name), arch).unwrap();
+        let written = published.to_json().to_string();
+        let again = Tokenizer::from_json(written.as_bytes(), Path::new("tokenizer.json")).unwrap();
+        for tokenizer in [published, again] {
+            let ids_of = |text: &str| tokenizer.encode(text, Special::Parse).unwrap();
+            let hash = |ids: &[u32]| fnv(ids.iter().flat_map(|id| id.to_le_bytes()));
+            for (i, (text, expected)) in strings.iter().zip(list(name)).enumerate() {
+                let ids = ids_of(text);
+                assert_eq!(hash(&ids), expected, "{name}, {i}: {text:?} is {ids:?}");
+                let back = tokenizer.decode(&ids).unwrap();
+                let mut stream = tokenizer.stream();
+                let streamed = ids.iter().map(|&id| stream.push(id)).collect::<String>() + &stream.finish();
+                assert_eq!(streamed, back, "{name}, {i}: {text:?}");
+                if name == "gpt2" {
+                    assert_eq!(back, *text);
+                } else {
+                    assert_eq!(fnv(back.bytes()), list("gpt1_text")[i], "{i}: {text:?} comes back as {back:?}");
+                }
+            }
+            let all: Vec<u32> = text.split('\n').flat_map(ids_of).collect();
+            assert_eq!(hash(&all), reference["lines"][name], "{name}: {} ids", all.len());
+        }
+    }
 }

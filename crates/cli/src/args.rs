@@ -2,11 +2,13 @@
 //!
 //! Every option with a hyphen is also known with underscores, as nanoGPT spells it.
 
+mod models;
 mod tuning;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
+pub use models::{ConvertArgs, EvalArgs, InspectArgs, ScoreArgs};
 use std::path::PathBuf;
 pub use tuning::{DemoArgs, EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
@@ -28,6 +30,14 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Continue a prompt with a trained model.
     Generate(GenerateArgs),
+    /// Tell how probable a model finds a text, token by token.
+    Score(ScoreArgs),
+    /// Measure a model's perplexity on a file of any length.
+    Eval(EvalArgs),
+    /// Show what a model's folder holds: sizes, tensors, tokenizer, memory.
+    Inspect(InspectArgs),
+    /// Write a model as a Hugging Face folder.
+    Convert(ConvertArgs),
     /// Fine-tune a trained model on labelled rows: classes, pairs, choices, tags, spans, scores, sequences.
     Finetune(Box<FinetuneArgs>),
     /// Score a fine-tuned net on labelled rows, beside simple baselines.
@@ -201,7 +211,7 @@ impl TrainArgs {
 /// `longhand generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// A run or a checkpoint [default: the newest run in runs/].
+    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
     #[arg(short = 'm', long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
     /// A text to continue; several are continued together. An empty one begins a new text.
@@ -362,7 +372,8 @@ pub fn parse(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, 
 fn one_line(e: &clap::Error) -> String {
     let context = |kind| match e.get(kind) {
         Some(ContextValue::String(s)) => Some(s.clone()),
-        Some(ContextValue::Strings(all)) => all.first().cloned(),
+        // Those of a subcommand come with the nearest one last.
+        Some(ContextValue::Strings(all)) => all.last().cloned(),
         _ => None,
     };
     let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]

@@ -231,11 +231,14 @@ fn checkpoints_that_are_damaged_or_foreign() {
     f.write("foreign/model.safetensors", &good);
     f.write("foreign/config.json", "{}");
     let line = ask("foreign").refused(1);
-    assert_eq!(line, "foreign: is neither a run nor a checkpoint: it has no run.json and no manifest.json");
+    assert_eq!(line, "foreign/config.json: model_type = null: must be \"openai-gpt\" or \"gpt2\"");
     f.write("foreign/manifest.json", "{\"format\": \"other\"}");
     let line = ask("foreign").refused(1);
     assert!(line.starts_with("foreign/manifest.json: format = "), "{line}");
-    assert_eq!(ask("t.txt").refused(1), "t.txt: is a file; give the folder of a run or of a checkpoint");
+    assert_eq!(
+        ask("t.txt").refused(1),
+        "t.txt: is a file; give the folder of a run, of a checkpoint or of a Hugging Face model"
+    );
     assert_eq!(ask("nowhere").refused(1), "nowhere: No such file or directory (os error 2)");
     let line = f.run("generate -s 1").refused(1);
     assert_eq!(line, "runs: no run here has a checkpoint; train one first");

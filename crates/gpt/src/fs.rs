@@ -2,16 +2,21 @@
 
 use crate::error::{Error, Result, bytes};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a file whole or not at all: into `NAME.tmp` beside it, flushed to the disk, then renamed over it.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
+    write_streamed(path, |out| out.write_all(contents))
+}
+
+/// As [`write_atomic`], for contents that `body` writes.
+pub(crate) fn write_streamed(path: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let tmp = tmp_of(path);
     let written = (|| {
-        let mut file = File::create(&tmp)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(&tmp)?);
+        body(&mut file)?;
+        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
         fs::rename(&tmp, path)
     })();
     if written.is_err() {

@@ -13,9 +13,11 @@ pub mod generate;
 #[cfg(feature = "gradcheck")]
 pub mod gradcheck;
 pub mod hash;
+pub mod hugging_face;
 mod json;
 #[cfg(feature = "train")]
 pub mod learner;
+pub mod likelihood;
 pub mod mmap;
 pub mod model;
 pub mod ngram;

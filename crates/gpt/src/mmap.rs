@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use memmap2::Mmap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How a file's bytes come into memory. The bytes are the same, and are the caller's own, either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,37 +17,90 @@ pub enum Access {
     Read,
 }
 
+/// A regular file's bytes, held as [`Access`] says.
+pub(crate) struct Source {
+    path: PathBuf,
+    len: u64,
+    held: Held,
+}
+
+enum Held {
+    Map(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Source {
+    /// Maps or reads a file.
+    ///
+    /// # Errors
+    /// `Io`, `Memory`, or `BadFile` for what is no regular file or changes its length meanwhile.
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Source> {
+        let len = crate::fs::regular_file_len(path)?;
+        let file = File::open(path).map_err(Error::io(path))?;
+        let held = match access {
+            Access::Read => {
+                let mut bytes = Vec::new();
+                reserve(&mut bytes, path, len)?;
+                file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
+                Held::Read(bytes)
+            }
+            // SAFETY: the mapping is read-only, and its bytes are asked nothing: any values are valid. Whoever uses them
+            // checks what it has read, and copies. Another process that writes to the file at this moment may have the
+            // copy hold old or new bytes, which is the same as reading beside it; one that shortens it can end this
+            // process with SIGBUS, as `Access::Map` says.
+            Access::Map => Held::Map(unsafe { Mmap::map(&file) }.map_err(Error::io(path))?),
+        };
+        let source = Source { path: path.to_path_buf(), len, held };
+        source.unchanged()?;
+        Ok(source)
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.held {
+            Held::Map(map) => map,
+            Held::Read(bytes) => bytes,
+        }
+    }
+
+    /// Checks that the file has the length that it had, to be asked once everything is copied.
+    ///
+    /// # Errors
+    /// `BadFile` for a length that changed; `Io`.
+    pub(crate) fn unchanged(&self) -> Result<()> {
+        let now = crate::fs::regular_file_len(&self.path)?;
+        if self.bytes().len() as u64 == self.len && now == self.len {
+            return Ok(());
+        }
+        let limit = format!("was {} bytes before: the file changed while it was read", self.len);
+        Err(Error::bad_file(&self.path, "size", format!("{now} bytes"), limit))
+    }
+}
+
+fn reserve(bytes: &mut Vec<u8>, path: &Path, len: u64) -> Result<()> {
+    let refused = |_| Error::Memory { what: path.display().to_string(), needed: len, available: 0 };
+    bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).map_err(refused)
+}
+
 /// The bytes of a regular file, whose length is the same before and after.
 ///
 /// What is returned belongs to the caller: a file that changes later changes nothing here.
 ///
 /// # Errors
-/// `Io`, `Memory`, or `BadFile` for what is no regular file or changes its length meanwhile.
+/// As [`Source::open`].
 pub(crate) fn read(path: &Path, access: Access) -> Result<Vec<u8>> {
-    let len = crate::fs::regular_file_len(path)?;
-    let file = File::open(path).map_err(Error::io(path))?;
-    let mut bytes = Vec::new();
-    let refused = |_| Error::Memory { what: path.display().to_string(), needed: len, available: 0 };
-    bytes.try_reserve_exact(usize::try_from(len).unwrap_or(usize::MAX)).map_err(refused)?;
-    match access {
-        Access::Read => {
-            file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    let source = Source::open(path, access)?;
+    let bytes = match source.held {
+        Held::Read(bytes) => return Ok(bytes),
+        Held::Map(ref map) => {
+            let mut bytes = Vec::new();
+            reserve(&mut bytes, path, source.len)?;
+            bytes.extend_from_slice(map);
+            bytes
         }
-        Access::Map => {
-            // SAFETY: the mapping is read-only, and lives for the one copy below, which asks nothing of the bytes:
-            // any values are valid, and they are looked at only in the copy. Another process that writes to the file
-            // at this moment may have the copy hold old or new bytes, which is the same as reading beside it; one
-            // that shortens it can end this process with SIGBUS, as `Access::Map` says.
-            let map = unsafe { Mmap::map(&file) }.map_err(Error::io(path))?;
-            bytes.extend_from_slice(&map[..map.len().min(bytes.capacity())]);
-        }
-    }
-    let now = crate::fs::regular_file_len(path)?;
-    if bytes.len() as u64 == len && now == len {
-        return Ok(bytes);
-    }
-    let limit = format!("was {len} bytes before: the file changed while it was read");
-    Err(Error::bad_file(path, "size", format!("{now} bytes"), limit))
+    };
+    source.unchanged()?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

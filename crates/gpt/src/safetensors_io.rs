@@ -6,15 +6,14 @@
 mod header;
 mod write;
 
-pub use header::{MAX_HEADER, MAX_TENSORS};
-pub use write::{NamedTensor, write};
+pub use header::{Entry, MAX_HEADER, MAX_TENSORS};
+pub use write::{Dtype, NamedTensor, write, write_as};
 
 use crate::error::{Error, Result, shortened};
-use crate::mmap::{self, Access};
-use header::Entry;
+use crate::mmap::{self, Access, Source};
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A tensor that owns its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,40 +51,128 @@ pub fn read(path: impl AsRef<Path>, non_finite: NonFinite, access: Access) -> Re
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(file: &[u8], path: &Path, non_finite: NonFinite) -> Result<Vec<Tensor>> {
+    let (entries, data) = checked(file, path)?;
+    let convert = |entry: Entry| {
+        let bytes = &data[entry.begin..entry.end];
+        let count = entry.shape.iter().product();
+        let mut numbers = Vec::new();
+        numbers.try_reserve_exact(count).map_err(|_| Error::Memory {
+            what: field(&entry),
+            needed: 4 * count as u64,
+            available: 0,
+        })?;
+        numbers.resize(count, 0.0);
+        widen(&entry, bytes, path, non_finite, &mut numbers)?;
+        Ok(Tensor { name: entry.name, shape: entry.shape, data: numbers })
+    };
+    entries.into_iter().map(convert).collect()
+}
+
+/// The tensors of a file that both the walk of its header and the safetensors crate accept, and their data.
+fn checked<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a [u8])> {
     let (entries, data) = header::parse(file, path)?;
     let theirs = SafeTensors::deserialize(file).map_err(|e| Error::bad_file(path, "header", "", e.to_string()))?;
     if theirs.len() != entries.len() {
         let limit = format!("must be {}", entries.len());
         return Err(Error::bad_file(path, "number of tensors", theirs.len(), limit));
     }
-    entries.into_iter().map(|entry| convert(entry, data, path, non_finite)).collect()
+    Ok((entries, data))
 }
 
-/// Copies the numbers of one tensor.
-fn convert(entry: Entry, data: &[u8], path: &Path, non_finite: NonFinite) -> Result<Tensor> {
-    let field = || format!("tensor {}", shortened(&entry.name));
-    let bytes = &data[entry.begin..entry.end];
-    let widen: fn(&[u8]) -> f32 = match entry.dtype {
-        "F32" => |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
-        "BF16" => |b| f32::from_bits((u16::from_le_bytes([b[0], b[1]]) as u32) << 16),
-        "F16" => |b| f16_to_f32(u16::from_le_bytes([b[0], b[1]])),
-        other => return Err(Error::bad_file(path, field(), other, "must be F32, F16 or BF16")),
-    };
-    let width = if entry.dtype == "F32" { 4 } else { 2 };
-    let count = bytes.len() / width;
-    let mut numbers = Vec::new();
-    numbers.try_reserve_exact(count).map_err(|_| Error::Memory {
-        what: field(),
-        needed: 4 * count as u64,
-        available: 0,
-    })?;
-    numbers.extend(bytes.chunks_exact(width).map(widen));
-    if non_finite == NonFinite::Refuse
-        && let Some(at) = numbers.iter().position(|x| !x.is_finite())
-    {
-        return Err(Error::bad_file(path, format!("{}, element {at}", field()), numbers[at], "must be finite"));
+/// An open file whose header is checked; tensors are copied out of it one by one.
+pub struct File {
+    path: PathBuf,
+    source: Source,
+    entries: Vec<Entry>,
+    /// Where the data begins.
+    data: usize,
+}
+
+impl File {
+    /// Opens a file and checks its header. Cost: that of the header.
+    ///
+    /// # Errors
+    /// `Io`, or `BadFile` naming the part, its value and its limit.
+    pub fn open(path: impl AsRef<Path>, access: Access) -> Result<File> {
+        let path = path.as_ref();
+        let source = Source::open(path, access)?;
+        let (entries, data) = checked(source.bytes(), path)?;
+        let data = source.bytes().len() - data.len();
+        Ok(File { path: path.to_path_buf(), source, entries, data })
     }
-    Ok(Tensor { name: entry.name, shape: entry.shape, data: numbers })
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its tensors, in the order of their data.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The bytes of a tensor of this file.
+    pub fn bytes(&self, entry: &Entry) -> &[u8] {
+        &self.source.bytes()[self.data + entry.begin..self.data + entry.end]
+    }
+
+    /// Copies a tensor of this file, of f32, f16 or bf16, as f32 into `out`, which has its length.
+    ///
+    /// # Errors
+    /// `BadFile` for another element type, and for a number that is refused.
+    pub fn copy(&self, entry: &Entry, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
+        widen(entry, self.bytes(entry), &self.path, non_finite, out)
+    }
+
+    /// Checks that the file has the length that it had, to be asked once everything is copied.
+    ///
+    /// # Errors
+    /// `BadFile` for a length that changed; `Io`.
+    pub fn unchanged(&self) -> Result<()> {
+        self.source.unchanged()
+    }
+}
+
+/// A tensor for an error's line.
+fn field(entry: &Entry) -> String {
+    format!("tensor {}", shortened(&entry.name))
+}
+
+/// Numbers that are copied, and then looked at for NaN and infinity while they are in the cache.
+const CHUNK: usize = 4096;
+
+/// The numbers of one tensor as f32.
+fn widen(entry: &Entry, bytes: &[u8], path: &Path, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
+    let width = match entry.dtype {
+        "F32" => 4,
+        "BF16" | "F16" => 2,
+        other => return Err(Error::bad_file(path, field(entry), other, "must be F32, F16 or BF16")),
+    };
+    assert_eq!(bytes.len(), width * out.len(), "{}", entry.name);
+    for (i, (out, bytes)) in out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * width)).enumerate() {
+        match entry.dtype {
+            "F32" => each(out, bytes, f32::from_le_bytes),
+            "BF16" => each(out, bytes, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)),
+            _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+        }
+        // Without a way out of the loop it takes a vector's width at a time.
+        let infinite = |n: u32, x: &f32| n | u32::from(x.to_bits() & EXPONENT == EXPONENT);
+        let finite = non_finite == NonFinite::Allow || out.iter().fold(0, infinite) == 0;
+        if !finite && let Some(at) = out.iter().position(|x| !x.is_finite()) {
+            let element = format!("{}, element {}", field(entry), i * CHUNK + at);
+            return Err(Error::bad_file(path, element, out[at], "must be finite"));
+        }
+    }
+    Ok(())
+}
+
+/// The exponent's bits, all of them set in what is not finite.
+const EXPONENT: u32 = 0x7F80_0000;
+
+fn each<const W: usize>(out: &mut [f32], bytes: &[u8], widened: impl Fn([u8; W]) -> f32) {
+    for (x, bytes) in out.iter_mut().zip(bytes.as_chunks::<W>().0) {
+        *x = widened(*bytes);
+    }
 }
 
 /// The value of an IEEE half.
@@ -104,22 +191,34 @@ fn f16_to_f32(half: u16) -> f32 {
 /// Checks that `tensors` are exactly those of `expected` (names and shapes).
 ///
 /// # Errors
-/// `Tensors` listing all that are missing, unknown or of another shape.
+/// As [`check_shapes`].
 pub fn check_names(path: &Path, tensors: &[Tensor], expected: &[(String, Vec<usize>)]) -> Result<()> {
-    let mut found: BTreeMap<&str, &Tensor> = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+    check_shapes(path, tensors.iter().map(|t| (t.name.as_str(), t.shape.as_slice())), expected)
+}
+
+/// Checks that what was `found` are exactly those of `expected` (names and shapes).
+///
+/// # Errors
+/// `Tensors` listing all that are missing, unknown or of another shape.
+pub fn check_shapes<'a>(
+    path: &Path,
+    found: impl IntoIterator<Item = (&'a str, &'a [usize])>,
+    expected: &[(String, Vec<usize>)],
+) -> Result<()> {
+    let mut found: BTreeMap<&str, &[usize]> = found.into_iter().collect();
     let mut problems = Vec::new();
     for (name, shape) in expected {
         match found.remove(name.as_str()) {
             None => problems.push(format!("missing {name} {shape:?}")),
-            Some(t) if t.shape != *shape => {
-                let reversed = shape.len() == 2 && t.shape.iter().rev().eq(shape);
+            Some(other) if other != shape.as_slice() => {
+                let reversed = shape.len() == 2 && other.iter().rev().eq(shape);
                 let hint = if reversed { " (transposed)" } else { "" };
-                problems.push(format!("{name} is {:?}, must be {shape:?}{hint}", t.shape));
+                problems.push(format!("{name} is {other:?}, must be {shape:?}{hint}"));
             }
             Some(_) => (),
         }
     }
-    problems.extend(found.values().map(|t| format!("unknown {} {:?}", shortened(&t.name), t.shape)));
+    problems.extend(found.iter().map(|(name, shape)| format!("unknown {} {shape:?}", shortened(name))));
     if problems.is_empty() { Ok(()) } else { Err(Error::Tensors { path: path.to_path_buf(), problems }) }
 }
 

@@ -4,6 +4,7 @@ use crate::checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::hash::weights_hash;
+use crate::hugging_face;
 use crate::mmap::Access;
 use crate::model::Gpt;
 use crate::run_dir;
@@ -177,35 +178,76 @@ pub struct Trained {
     pub params: Params,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-    /// The checkpoint.
+    /// The checkpoint, or the folder of another kind.
     pub path: PathBuf,
     /// Optimizer steps done.
     pub step: u64,
     /// What the trainer kept beside its weights.
     pub settings: Value,
-    /// Newer checkpoints that could not be used, and why.
+    /// Newer checkpoints that could not be used, and why; what of a folder was left out.
     pub skipped: Vec<String>,
 }
 
-/// Reads a trained model from a run's folder (its newest whole checkpoint) or from a checkpoint's; the optimizer's
-/// moments are not looked at.
+/// A trained model without its tokenizer: ids in, ids out.
+#[derive(Debug)]
+pub struct Body {
+    /// Its structure.
+    pub model: Gpt,
+    /// Its weights.
+    pub params: Params,
+    /// The checkpoint, or the folder of another kind.
+    pub path: PathBuf,
+    /// Optimizer steps done; 0 where nobody says.
+    pub step: u64,
+    /// What the trainer kept beside its weights.
+    pub settings: Value,
+    /// As [`Trained::skipped`].
+    pub skipped: Vec<String>,
+    /// Whether this project wrote it.
+    own: bool,
+}
+
+/// Reads a trained model from a run's folder (its newest whole checkpoint), from a checkpoint's (the optimizer's
+/// moments are not looked at), or from a folder as [`hugging_face`] reads it.
 /// # Errors
-/// `Checkpoint`, `BadFile` or `Io` for what is missing, damaged or no checkpoint; `Tensors` for weights that do not
+/// `Checkpoint`, `BadFile` or `Io` for what is missing, damaged or no model; `Tensors` for weights that do not
 /// fit config.json.
 pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
+    let Body { model, params, path, step, settings, skipped, own } = open_body(folder, access)?;
+    let config = model.config();
+    let tokenizer = if own { Tokenizer::load(&path)? } else { Tokenizer::of_folder(&path, config.arch)? };
+    // A table may have rows that no token uses, up to a rounder number; one that this project made has none.
+    let fits =
+        if own { tokenizer.vocab_size() == config.vocab_size } else { tokenizer.vocab_size() <= config.vocab_size };
+    if !fits {
+        let limit = format!("must be the tokenizer's {}", tokenizer.vocab_size());
+        return Err(Error::bad_file(path.join("config.json"), "vocab_size", config.vocab_size, limit));
+    }
+    Ok(Trained { model, params, tokenizer, path, step, settings, skipped })
+}
+
+/// As [`open`], without looking for a tokenizer.
+/// # Errors
+/// As [`open`].
+pub fn open_body(folder: impl AsRef<Path>, access: Access) -> Result<Body> {
     let folder = folder.as_ref();
     let meta = std::fs::metadata(folder).map_err(Error::io(folder))?;
     if !meta.is_dir() {
-        let problem = "is a file; give the folder of a run or of a checkpoint".into();
+        let problem = "is a file; give the folder of a run, of a checkpoint or of a Hugging Face model".into();
         return Err(Error::Checkpoint { path: folder.into(), problem });
     }
     let loaded = if run_dir::is_run(folder) {
         checkpoint::load_newest(run_dir::checkpoints_of(folder), checkpoint::Part::Model, access)?
     } else if folder.join("manifest.json").exists() {
         checkpoint::load(folder, checkpoint::Part::Model, access)?
+    } else if hugging_face::is_model(folder) {
+        let hugging_face::Opened { model, params, ignored, .. } = hugging_face::load(folder, access)?;
+        let skipped = ignored.iter().map(|name| format!("{name}, a head of another task")).collect();
+        return Ok(Body { model, params, path: folder.into(), step: 0, settings: Value::Null, skipped, own: false });
     } else {
-        let problem = "is neither a run nor a checkpoint: it has no run.json and no manifest.json".into();
-        return Err(Error::Checkpoint { path: folder.into(), problem });
+        let problem = "is neither a run, a checkpoint nor a Hugging Face model: it has no run.json, no manifest.json and \
+                       no config.json";
+        return Err(Error::Checkpoint { path: folder.into(), problem: problem.into() });
     };
     #[cfg(feature = "train")]
     if crate::finetune::tuned::is_tuned(&loaded.path) {
@@ -214,24 +256,19 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
     }
     let file = loaded.path.join("config.json");
     let config = Config::from_hf_json(&loaded.config).map_err(|e| e.in_file(&file))?;
-    let tokenizer = Tokenizer::load(&loaded.path)?;
-    if tokenizer.vocab_size() != config.vocab_size {
-        let limit = format!("must be the tokenizer's {}", tokenizer.vocab_size());
-        return Err(Error::bad_file(&file, "vocab_size", config.vocab_size, limit));
-    }
     let model = Gpt::new(&config)?;
     let mut params = Params::zeroed(model.layout().clone())?;
     let layout = model.layout().clone();
     let whole = parts_of(&layout, |id| 0..layout.spec(id).len());
     copy_parts(&mut params, &whole, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
-    Ok(Trained {
+    Ok(Body {
         model,
         params,
-        tokenizer,
         path: loaded.path,
         step: loaded.step,
         settings: loaded.trainer,
         skipped: loaded.skipped,
+        own: true,
     })
 }
 
@@ -294,8 +331,11 @@ mod tests {
         let opened = open(&path, Access::Map).unwrap();
         assert_eq!((opened.step, opened.tokenizer.vocab_size()), (3, 257));
         let line = open(dir.path(), Access::Map).unwrap_err().to_string();
-        assert!(line.ends_with("it has no run.json and no manifest.json"), "{line}");
+        assert!(line.ends_with("it has no run.json, no manifest.json and no config.json"), "{line}");
         let line = open(path.join("config.json"), Access::Map).unwrap_err().to_string();
-        assert!(line.ends_with("is a file; give the folder of a run or of a checkpoint"), "{line}");
+        assert!(
+            line.ends_with("is a file; give the folder of a run, of a checkpoint or of a Hugging Face model"),
+            "{line}"
+        );
     }
 }

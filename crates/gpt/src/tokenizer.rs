@@ -10,6 +10,8 @@ mod bytelevel;
 mod files;
 pub(crate) mod pieces;
 mod stream;
+#[cfg(feature = "text")]
+mod words;
 
 pub use stream::StreamDecoder;
 
@@ -28,19 +30,22 @@ pub enum Kind {
     Chars,
     /// Byte-level byte-pair encoding; every text can be written.
     Bpe,
+    /// GPT-1's: byte-pair encoding of lower-case words. It is read, and never trained here.
+    Words,
 }
 
 impl Kind {
-    /// The name on the command line: `bytes`, `chars` or `bpe`.
+    /// The name on the command line: `bytes`, `chars` or `bpe`; `words` in what is shown.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Bytes => "bytes",
             Kind::Chars => "chars",
             Kind::Bpe => "bpe",
+            Kind::Words => "words",
         }
     }
 
-    /// The kind of that name, if there is one.
+    /// The kind of that name, if there is one that can be trained.
     pub fn from_name(name: &str) -> Option<Kind> {
         [Kind::Bytes, Kind::Chars, Kind::Bpe].into_iter().find(|k| k.name() == name)
     }
@@ -76,6 +81,8 @@ enum Model {
     Chars(HashMap<char, u32>),
     #[cfg(feature = "text")]
     Bpe(Box<bpe::Bpe>),
+    #[cfg(feature = "text")]
+    Words(Box<words::Words>),
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -155,6 +162,7 @@ impl Tokenizer {
                 let _ = vocab_size;
                 Err(Error::tokenizer("bpe needs a build with the feature `text`; bytes and chars do not"))
             }
+            Kind::Words => Err(Error::tokenizer("GPT-1's tokenizer of words is read from its files, not trained")),
         }
     }
 
@@ -270,6 +278,8 @@ impl Tokenizer {
             }
             #[cfg(feature = "text")]
             Model::Bpe(bpe) => bpe.encode(part, ids)?,
+            #[cfg(feature = "text")]
+            Model::Words(words) => words.encode(part, ids)?,
         }
         Ok(())
     }
@@ -283,10 +293,18 @@ impl Tokenizer {
         for (at, &id) in ids.iter().enumerate() {
             bytes.extend_from_slice(self.token_bytes(id).ok_or_else(|| self.unknown_id(id, at))?);
         }
+        if ids.last().is_some_and(|&id| self.ends_word(id)) {
+            bytes.pop();
+        }
         Ok(match String::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),
         })
+    }
+
+    /// Whether the last byte of an id is the space that a word's end reads as, which no text ends with.
+    fn ends_word(&self, id: u32) -> bool {
+        self.kind == Kind::Words && self.token_bytes(id).is_some_and(|b| b.ends_with(b" "))
     }
 
     /// Checks that every id is below V.

@@ -1,7 +1,7 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
 use crate::args::{GenerateArgs, access};
-use crate::commands::newest_run;
+use crate::commands::{model_folder, read_text};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -12,7 +12,6 @@ use longhand_gpt::sampling::Sampling;
 use longhand_gpt::snapshot::{self, Trained};
 use longhand_gpt::tokenizer::Special;
 use longhand_tensor::exec::{PackedParams, Weights};
-use std::fs;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -24,11 +23,7 @@ const MOST_PROMPT_BYTES: u64 = 64 << 20;
 pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let sampling = sampling(args)?;
     let prompts = prompts(args)?;
-    let folder = match &args.model {
-        Some(folder) => folder.clone(),
-        None => newest_run(false, "using")?,
-    };
-    let trained = snapshot::open(&folder, access(args.no_mmap))?;
+    let trained = snapshot::open(model_folder(&args.model)?, access(args.no_mmap))?;
     for skipped in &trained.skipped {
         note(&format!("not used: {skipped}"));
     }
@@ -95,14 +90,7 @@ fn prompts(args: &GenerateArgs) -> Result<Vec<String>, Failure> {
 }
 
 fn read_prompt(path: &Path) -> Result<String, Failure> {
-    let at = |problem: String| Failure::new(format!("{}: {problem}", path.display()));
-    let meta = fs::metadata(path).map_err(|e| at(e.to_string()))?;
-    if meta.len() > MOST_PROMPT_BYTES {
-        return Err(at(format!("{}, a prompt has at most {}", meta.len(), machine::human_bytes(MOST_PROMPT_BYTES))));
-    }
-    let bytes = fs::read(path).map_err(|e| at(e.to_string()))?;
-    let mut text =
-        String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))?;
+    let mut text = read_text(path, MOST_PROMPT_BYTES)?;
     // An editor ends a file with a newline that no prompt means; llama.cpp drops it too.
     if text.ends_with('\n') {
         text.pop();
@@ -181,6 +169,7 @@ impl Screen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_prompt_file_loses_its_last_newline_and_must_be_text() {

@@ -1,21 +1,30 @@
 //! One file a command; and the run that a command means where none is named.
 
 pub mod bench;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
+pub mod eval;
 pub mod evaluate;
 pub mod finetune;
 pub mod generate;
 pub mod gradcheck;
+pub mod inspect;
 pub mod predict;
 pub mod roofline;
+pub mod score;
 pub mod train;
 
 use crate::failure::Failure;
+use crate::machine::human_bytes;
 use crate::progress::note;
 use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::run_dir::{self, RUNS};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The largest text file read whole into memory: far beyond every context, and hours of evaluation.
+const MOST_TEXT: u64 = 1 << 30;
 
 /// The newest run of a pre-trained model, or of a net `tuned` for a task; says what is done with it.
 ///
@@ -30,4 +39,27 @@ fn newest_run(tuned: bool, done: &str) -> Result<PathBuf, Failure> {
     let newest = run_dir::newest_of(RUNS, |checkpoint| is_tuned(checkpoint) == tuned, problem)?;
     note(&format!("{done} {}, the newest run", newest.display()));
     Ok(newest)
+}
+
+/// The folder that was named, or the newest run of a pre-trained model.
+///
+/// # Errors
+/// No such run.
+fn model_folder(named: &Option<PathBuf>) -> Result<PathBuf, Failure> {
+    named.clone().map_or_else(|| newest_run(false, "using"), Ok)
+}
+
+/// A whole text file of at most `most` bytes.
+///
+/// # Errors
+/// One line naming the file and what is wrong with it.
+fn read_text(path: &Path, most: u64) -> Result<String, Failure> {
+    let at = |problem: String| Failure::new(format!("{}: {problem}", path.display()));
+    let meta = fs::metadata(path).map_err(|e| at(e.to_string()))?;
+    if meta.len() > most {
+        let (has, limit) = (human_bytes(meta.len()), human_bytes(most));
+        return Err(at(format!("has {has}, and must have at most {limit}")));
+    }
+    let bytes = fs::read(path).map_err(|e| at(e.to_string()))?;
+    String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))
 }

@@ -40,10 +40,14 @@ const DTYPES: &[(&str, usize)] = &[
 ];
 
 /// One tensor of a checked header: `data[begin..end]` are its bytes.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: &'static str,
-    pub(super) shape: Vec<usize>,
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name in the file.
+    pub name: String,
+    /// The format's name of its element type.
+    pub dtype: &'static str,
+    /// Its dims.
+    pub shape: Vec<usize>,
     pub(super) begin: usize,
     pub(super) end: usize,
 }

@@ -104,7 +104,7 @@ impl Tokenizer {
         let end = tokens.len() as u32;
         let vocab = tokens.into_iter().zip(0..).collect();
         let added = vec![(END_OF_TEXT.to_string(), end)];
-        build(Parsed { vocab, merges, added, byte_level: true, use_regex: true, fuse: false })
+        build(Parsed { vocab, merges, added, byte_level: true, use_regex: true, fuse: false, words: None })
     }
 }
 

@@ -1,12 +1,16 @@
 //! Hugging Face's tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 //!
-//! Three layouts of a BPE model are read and written, told apart by what they hold:
+//! Four layouts of a BPE model are read and written, told apart by what they hold:
 //! `bytes` is byte-level without merges, `chars` has characters as vocabulary, no merges and decoder Fuse,
-//! `bpe` is byte-level with merges. Everything is checked before any of it is used.
+//! `bpe` is byte-level with merges, `words` marks the ends of words. Everything is checked before any of it is used.
+//! A vocabulary and merges in two files, as GPT-1 and GPT-2 were published, are read as well.
 
 #[cfg(feature = "text")]
 use super::bpe::byte_level_bpe;
-use super::{END_OF_TEXT, Model, Special, Tokenizer, quoted};
+#[cfg(feature = "text")]
+use super::words::words;
+use super::{END_OF_TEXT, Kind, Model, Special, Tokenizer, quoted};
+use crate::config::Arch;
 use crate::config::MAX_VOCAB;
 use crate::error::{Error, Result};
 use crate::fs::{read_limited, write_atomic};
@@ -23,6 +27,15 @@ const CONFIG_JSON: &str = "tokenizer_config.json";
 /// The largest tokenizer.json read: 64 times the one of a vocabulary of 50,000.
 const MAX_FILE: u64 = 256 << 20;
 
+/// What marks the end of a word in GPT-1's vocabulary.
+pub(super) const END_OF_WORD: &str = "</w>";
+/// The unknown token of GPT-1's vocabulary.
+const UNKNOWN: &str = "<unk>";
+
+/// Vocabularies and merges as they were published: by Hugging Face, and by OpenAI for GPT-1 and GPT-2.
+const TWO_FILES: [(&str, &str); 3] =
+    [("vocab.json", "merges.txt"), ("encoder_bpe_40000.json", "vocab_40000.bpe"), ("encoder.json", "vocab.bpe")];
+
 /// What tokenizer.json says, checked.
 pub(super) struct Parsed {
     /// The model's vocabulary; its ids are distinct, but added tokens may lie between them.
@@ -32,6 +45,8 @@ pub(super) struct Parsed {
     pub(super) byte_level: bool,
     pub(super) use_regex: bool,
     pub(super) fuse: bool,
+    /// The unknown token of a tokenizer of words.
+    pub(super) words: Option<String>,
 }
 
 impl Tokenizer {
@@ -40,7 +55,8 @@ impl Tokenizer {
         let byte_level = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let added: HashSet<u32> = self.special.iter().map(|(_, id)| *id).collect();
         let vocab: Map<String, Value> = (self.tokens.iter().zip(0u32..))
-            .filter(|(_, id)| !added.contains(id))
+            // The model itself writes its unknown token.
+            .filter(|(_, id)| !added.contains(id) || self.kind == Kind::Words)
             .map(|(token, id)| (token.clone(), id.into()))
             .collect();
         let mut ordered = self.special.clone();
@@ -52,7 +68,19 @@ impl Tokenizer {
                        "normalized": false, "special": true})
             })
             .collect();
+        let mut normalizer = Value::Null;
+        let mut unknown = Value::Null;
+        let mut suffix = Value::Null;
         let (pre_tokenizer, decoder, merges) = match &self.model {
+            #[cfg(feature = "text")]
+            Model::Words(words) => {
+                normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                                    "strip_accents": null, "lowercase": true});
+                unknown = words.unknown().into();
+                suffix = END_OF_WORD.into();
+                let merges: Vec<Value> = words.merges().iter().map(|(a, b)| json!([a, b])).collect();
+                (json!({"type": "BertPreTokenizer"}), json!({"type": "BPEDecoder", "suffix": END_OF_WORD}), merges)
+            }
             Model::Bytes => (byte_level(false), byte_level(false), Vec::<Value>::new()),
             Model::Chars(_) => (Value::Null, json!({"type": "Fuse"}), Vec::new()),
             #[cfg(feature = "text")]
@@ -62,11 +90,11 @@ impl Tokenizer {
             }
         };
         json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
             "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": decoder,
             "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
+                "end_of_word_suffix": suffix, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
                 "vocab": vocab, "merges": merges,
             },
         })
@@ -121,6 +149,61 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// Whether a folder has the files of a tokenizer.
+    pub fn is_in(folder: impl AsRef<Path>) -> bool {
+        let has = |name: &str| folder.as_ref().join(name).exists();
+        has(TOKENIZER_JSON) || TWO_FILES.iter().any(|(a, b)| has(a) && has(b))
+    }
+
+    /// Reads the tokenizer of a folder that another project wrote: tokenizer.json, or a vocabulary and merges in two files,
+    /// GPT-2's bytes or GPT-1's words as `arch` says.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::load`]; `BadFile` for a folder without one.
+    pub fn of_folder(folder: impl AsRef<Path>, arch: Arch) -> Result<Tokenizer> {
+        let folder = folder.as_ref();
+        let both = |(vocab, merges): (&str, &str)| {
+            Some([folder.join(vocab), folder.join(merges)]).filter(|p| p.iter().all(|p| p.exists()))
+        };
+        match TWO_FILES.into_iter().find_map(both) {
+            Some([vocab, merges]) if !folder.join(TOKENIZER_JSON).exists() => {
+                Tokenizer::from_two(&vocab, &merges, arch)
+            }
+            None if !folder.join(TOKENIZER_JSON).exists() => {
+                let limit = format!("must be there as {TOKENIZER_JSON}, or as vocab.json and merges.txt");
+                Err(Error::bad_file(folder, "tokenizer", "", limit))
+            }
+            _ => Tokenizer::load(folder),
+        }
+    }
+
+    /// Reads a vocabulary, an object of tokens and ids, and merges, a line each.
+    fn from_two(vocab_path: &Path, merges_path: &Path, arch: Arch) -> Result<Tokenizer> {
+        let file = json::parse(&read_limited(vocab_path, MAX_FILE)?, vocab_path)?;
+        let vocab = vocabulary(&file).map_err(|e| e.in_file(vocab_path))?;
+        let text = read_limited(merges_path, MAX_FILE)?;
+        let text = std::str::from_utf8(&text)
+            .map_err(|e| Error::bad_file(merges_path, format!("byte {}", e.valid_up_to()), "", "is not UTF-8"))?;
+        let mut merges = Vec::new();
+        for (i, line) in text.lines().enumerate() {
+            if (i == 0 && line.starts_with("#version")) || line.is_empty() {
+                continue;
+            }
+            let pair = merge(line.split_once(' '), &vocab)
+                .map_err(|limit| Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit))?;
+            merges.push(pair);
+        }
+        let special = if arch == Arch::Gpt1 { UNKNOWN } else { END_OF_TEXT };
+        let Some(&id) = vocab.get(special) else {
+            return Err(Error::bad_file(vocab_path, "vocabulary", "", format!("must have {special}")));
+        };
+        let added = vec![(special.to_string(), id)];
+        let words = (arch == Arch::Gpt1).then(|| UNKNOWN.to_string());
+        let byte_level = arch == Arch::Gpt2;
+        build(Parsed { vocab, merges, added, byte_level, use_regex: byte_level, fuse: false, words })
+            .map_err(|e| e.in_file(vocab_path))
+    }
+
     /// Reads the text of a tokenizer.json; `path` is for the errors.
     ///
     /// # Errors
@@ -135,6 +218,7 @@ impl Tokenizer {
 fn parse(file: &Value) -> Result<Parsed> {
     let model = get(file, "model");
     one_of(model, "model.type", "type", &["BPE"])?;
+    let of_words = get(model, "end_of_word_suffix") == END_OF_WORD;
     for (field, key) in [
         ("model.dropout", "dropout"),
         ("model.unk_token", "unk_token"),
@@ -143,10 +227,29 @@ fn parse(file: &Value) -> Result<Parsed> {
         ("model.byte_fallback", "byte_fallback"),
         ("model.ignore_merges", "ignore_merges"),
     ] {
-        must_be_unset(get(model, key), field)?;
+        if !(of_words && ["unk_token", "end_of_word_suffix"].contains(&key)) {
+            must_be_unset(get(model, key), field)?;
+        }
     }
     for key in ["normalizer", "truncation", "padding"] {
-        must_be_unset(get(file, key), key)?;
+        if !(of_words && key == "normalizer") {
+            must_be_unset(get(file, key), key)?;
+        }
+    }
+    let vocab = vocabulary(get(model, "vocab"))?;
+    let merges = merges(get(model, "merges"), &vocab)?;
+    let added = added_tokens(get(file, "added_tokens"), &vocab)?;
+    if of_words {
+        let unknown = of_words_only(file)?;
+        return Ok(Parsed {
+            words: Some(unknown),
+            byte_level: false,
+            use_regex: false,
+            fuse: false,
+            vocab,
+            merges,
+            added,
+        });
     }
     one_of(get(file, "pre_tokenizer"), "pre_tokenizer.type", "type", &["ByteLevel", ""])?;
     one_of(get(file, "decoder"), "decoder.type", "type", &["ByteLevel", "Fuse", ""])?;
@@ -154,17 +257,35 @@ fn parse(file: &Value) -> Result<Parsed> {
     if get(pre, "add_prefix_space").as_bool() == Some(true) {
         return Err(Error::config("pre_tokenizer.add_prefix_space", true, "must be false"));
     }
-    let vocab = vocabulary(get(model, "vocab"))?;
-    let merges = merges(get(model, "merges"), &vocab)?;
-    let added = added_tokens(get(file, "added_tokens"), &vocab)?;
     Ok(Parsed {
         vocab,
         merges,
         added,
+        words: None,
         byte_level: get(pre, "type") == "ByteLevel",
         use_regex: get(pre, "use_regex").as_bool().unwrap_or(true),
         fuse: get(get(file, "decoder"), "type") == "Fuse",
     })
+}
+
+/// What GPT-1's tokenizer has beside a model of words; its unknown token.
+fn of_words_only(file: &Value) -> Result<String> {
+    one_of(get(file, "normalizer"), "normalizer.type", "type", &["BertNormalizer"])?;
+    let normalizer = get(file, "normalizer");
+    for (key, needed) in [("clean_text", true), ("handle_chinese_chars", true), ("lowercase", true)] {
+        if get(normalizer, key).as_bool() != Some(needed) {
+            return Err(Error::config(format!("normalizer.{key}"), shown(get(normalizer, key)), "must be true"));
+        }
+    }
+    // Without a word, lower-casing decides, and it is on.
+    if get(normalizer, "strip_accents").as_bool() == Some(false) {
+        return Err(Error::config("normalizer.strip_accents", false, "must be null or true"));
+    }
+    one_of(get(file, "pre_tokenizer"), "pre_tokenizer.type", "type", &["BertPreTokenizer"])?;
+    one_of(get(file, "decoder"), "decoder.type", "type", &["BPEDecoder"])?;
+    let unknown = get(get(file, "model"), "unk_token");
+    let text = unknown.as_str().map(str::to_string);
+    text.ok_or_else(|| Error::config("model.unk_token", shown(unknown), "must be a token, as \"<unk>\""))
 }
 
 /// The string at `key` of `object` is one of `allowed`; "" allows the absence of the whole.
@@ -214,26 +335,28 @@ fn merges(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, St
     let Some(items) = value.as_array() else {
         return Err(Error::config("model.merges", shown(value), "must be an array"));
     };
-    let mut merges = Vec::with_capacity(items.len());
-    for (rank, item) in items.iter().enumerate() {
+    let merge = |(rank, item): (usize, &Value)| {
         let pair = match item {
-            Value::String(s) => s.split_once(' ').filter(|(_, b)| !b.contains(' ')),
+            Value::String(s) => s.split_once(' '),
             Value::Array(two) if two.len() == 2 => two[0].as_str().zip(two[1].as_str()),
             _ => None,
         };
-        let field = || format!("model.merges[{rank}]");
-        let Some((a, b)) = pair.filter(|(a, b)| !a.is_empty() && !b.is_empty()) else {
-            return Err(Error::config(field(), shown(item), "must be two tokens"));
-        };
-        for token in [a, b, &format!("{a}{b}")] {
-            if !vocab.contains_key(token) {
-                let limit = format!("names the token {}, which model.vocab does not have", quoted(token));
-                return Err(Error::config(field(), shown(item), limit));
-            }
+        merge(pair, vocab).map_err(|limit| Error::config(format!("model.merges[{rank}]"), shown(item), limit))
+    };
+    items.iter().enumerate().map(merge).collect()
+}
+
+/// A pair whose tokens, and the token they become, are in the vocabulary; else what it must be.
+fn merge(pair: Option<(&str, &str)>, vocab: &HashMap<String, u32>) -> std::result::Result<(String, String), String> {
+    let Some((a, b)) = pair.filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' ')) else {
+        return Err("must be two tokens".into());
+    };
+    for token in [a, b, &format!("{a}{b}")] {
+        if !vocab.contains_key(token) {
+            return Err(format!("names the token {}, which model.vocab does not have", quoted(token)));
         }
-        merges.push((a.to_string(), b.to_string()));
     }
-    Ok(merges)
+    Ok((a.to_string(), b.to_string()))
 }
 
 fn added_tokens(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, u32)>> {
@@ -288,6 +411,9 @@ pub(super) fn build(parsed: Parsed) -> Result<Tokenizer> {
     special.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then(a.cmp(b)));
     let end = special.iter().find(|(t, _)| t == END_OF_TEXT).map(|(_, id)| *id);
 
+    if let Some(unknown) = parsed.words.clone() {
+        return words(parsed, &unknown, tokens, special, end);
+    }
     if parsed.byte_level && parsed.merges.is_empty() && !parsed.use_regex && !parsed.fuse {
         let own = Tokenizer::bytes();
         let same = parsed.vocab.len() == 256 && parsed.added == own.special;
@@ -316,6 +442,17 @@ pub(super) fn build(parsed: Parsed) -> Result<Tokenizer> {
     if !parsed.byte_level {
         return Err(Error::config("pre_tokenizer.type", "null", "must be \"ByteLevel\" where there are merges"));
     }
+    byte_level_bpe(parsed, tokens, special, end)
+}
+
+#[cfg(not(feature = "text"))]
+fn words(
+    parsed: Parsed,
+    _: &str,
+    tokens: Vec<(u32, String, bool)>,
+    special: Vec<(String, u32)>,
+    end: Option<u32>,
+) -> Result<Tokenizer> {
     byte_level_bpe(parsed, tokens, special, end)
 }
 

@@ -10,18 +10,21 @@ pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     /// The beginning of a character, at most three bytes between calls.
     pending: Vec<u8>,
+    /// A word has ended: a space, unless nothing follows.
+    space: bool,
 }
 
 impl<'a> StreamDecoder<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        StreamDecoder { tokenizer, pending: Vec::new() }
+        StreamDecoder { tokenizer, pending: Vec::new(), space: false }
     }
 
     /// The characters that this id completes; often none for a part of one. An id beyond V reads as U+FFFD.
     pub fn push(&mut self, id: u32) -> String {
         let bytes = self.tokenizer.token_bytes(id).unwrap_or("\u{FFFD}".as_bytes());
-        self.pending.extend_from_slice(bytes);
-        let mut text = String::new();
+        let ends = self.tokenizer.ends_word(id);
+        let mut text = String::from(if std::mem::replace(&mut self.space, ends) { " " } else { "" });
+        self.pending.extend_from_slice(if ends { &bytes[..bytes.len() - 1] } else { bytes });
         let mut rest = &self.pending[..];
         let kept = loop {
             match std::str::from_utf8(rest) {

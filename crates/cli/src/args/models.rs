@@ -1,0 +1,85 @@
+//! Arguments of the commands that look at models: score, eval, inspect, convert.
+
+use clap::Args;
+use std::path::PathBuf;
+
+/// `longhand score`.
+#[derive(Clone, Debug, Args)]
+pub struct ScoreArgs {
+    /// The text.
+    #[arg(value_name = "TEXT", allow_hyphen_values = true)]
+    pub text: Option<String>,
+    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
+    #[arg(short = 'm', long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// A file whose text is scored.
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "text")]
+    pub file: Option<PathBuf>,
+    /// Token ids instead of a text; no tokenizer is looked for.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with_all = ["text", "file"])]
+    pub ids: Vec<u32>,
+    /// One JSON object: ids, log_probs (of all but the first), total, perplexity.
+    #[arg(long)]
+    pub json: bool,
+    /// Threads [default: the cores granted to this process].
+    #[arg(short = 't', long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Read the model's files into memory rather than map them while they are copied.
+    #[arg(long)]
+    pub no_mmap: bool,
+    /// Take <|endoftext|> and the like in the text as plain characters.
+    #[arg(long)]
+    pub no_parse_special: bool,
+}
+
+/// `longhand eval`.
+#[derive(Clone, Debug, Args)]
+pub struct EvalArgs {
+    /// A text file of any length.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
+    #[arg(short = 'm', long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Tokens from one window of the context to the next: every token sees at least the context less these [default: half
+    /// the context].
+    #[arg(long, value_name = "N")]
+    pub stride: Option<usize>,
+    /// One JSON line.
+    #[arg(long)]
+    pub json: bool,
+    /// Threads [default: the cores granted to this process].
+    #[arg(short = 't', long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Read the model's files into memory rather than map them while they are copied.
+    #[arg(long)]
+    pub no_mmap: bool,
+}
+
+/// `longhand inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArgs {
+    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
+    #[arg(value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `longhand convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// A folder that does not exist, or an empty one.
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+    /// A run, a checkpoint, a Hugging Face folder or OpenAI's GPT-1 [default: the newest run in runs/].
+    #[arg(short = 'm', long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Element type of the weights: f32, bf16 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16", "f16"])]
+    pub dtype: String,
+    /// Read the model's files into memory rather than map them while they are copied.
+    #[arg(long)]
+    pub no_mmap: bool,
+}

@@ -1,0 +1,49 @@
+//! `longhand convert`: any model that can be read, as a Hugging Face folder.
+
+use crate::args::{ConvertArgs, access};
+use crate::commands::model_folder;
+use crate::failure::Failure;
+use crate::progress::{note, print_line};
+use longhand_gpt::hugging_face;
+use longhand_gpt::safetensors_io::Dtype;
+use longhand_gpt::snapshot;
+use longhand_gpt::tokenizer::Tokenizer;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Converts; the exit status.
+pub fn run(args: &ConvertArgs) -> Result<u8, Failure> {
+    let dtype = Dtype::from_name(&args.dtype).ok_or_else(|| Failure::usage(format!("--dtype {}", args.dtype)))?;
+    check_out(&args.out)?;
+    let folder = model_folder(&args.model)?;
+    let body = snapshot::open_body(&folder, access(args.no_mmap))?;
+    for skipped in &body.skipped {
+        note(&format!("not used: {skipped}"));
+    }
+    // A folder without a tokenizer gives one without; a tokenizer that cannot be read is an error.
+    let tokenizer = match Tokenizer::is_in(&body.path) {
+        true => Some(Tokenizer::of_folder(&body.path, body.model.config().arch)?),
+        false => None,
+    };
+    if tokenizer.is_none() {
+        note(&format!("{} has no tokenizer: the new folder has none either", body.path.display()));
+    }
+    fs::create_dir_all(&args.out).map_err(|e| Failure::new(format!("{}: {e}", args.out.display())))?;
+    hugging_face::save(&args.out, &body.model, &body.params, tokenizer.as_ref(), dtype)?;
+    print_line(&args.out.display().to_string());
+    Ok(0)
+}
+
+/// Nothing that is there may be lost.
+fn check_out(out: &Path) -> Result<(), Failure> {
+    let filled = match fs::read_dir(out) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+        Err(e) => return Err(Failure::new(format!("{}: {e}", out.display()))),
+        Ok(mut entries) => entries.next().is_some(),
+    };
+    if filled {
+        return Err(Failure::new(format!("{}: is not empty; give a folder that does not exist", out.display())));
+    }
+    Ok(())
+}

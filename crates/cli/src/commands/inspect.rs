@@ -1,0 +1,94 @@
+//! `longhand inspect`: what a model's folder holds, without loading it.
+
+use crate::args::InspectArgs;
+use crate::commands::model_folder;
+use crate::failure::Failure;
+use crate::machine::human_bytes;
+use crate::progress::{print_line, thousands};
+use longhand_gpt::checkpoint;
+use longhand_gpt::config::{Arch, Config};
+use longhand_gpt::hugging_face::{self, Described};
+use longhand_gpt::mmap::Access;
+use longhand_gpt::run_dir;
+use longhand_gpt::tokenizer::{Kind, Tokenizer};
+use serde_json::json;
+
+/// Shows; the exit status.
+pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
+    let named = model_folder(&args.model)?;
+    let folder = match run_dir::is_run(&named) {
+        false => named,
+        true => checkpoint::newest(run_dir::checkpoints_of(&named))?
+            .ok_or_else(|| Failure::new(format!("{}: has no checkpoint yet", named.display())))?,
+    };
+    let Described { config, tensors, ignored } = hugging_face::describe(&folder, Access::Map)?;
+    let tokenizer = match Tokenizer::is_in(&folder) {
+        true => Some(Tokenizer::of_folder(&folder, config.arch)?),
+        false => None,
+    };
+    let numbers = config.param_count();
+    // Keys and values of every layer, for a whole context.
+    let cache = 2 * 4 * [config.n_layer, config.n_embd, config.n_positions].iter().map(|x| *x as u64).product::<u64>();
+    let stored: u64 = tensors.iter().map(|t| t.bytes).sum();
+    if args.json {
+        let list: Vec<_> = tensors
+            .iter()
+            .map(|t| json!({"name": t.name, "dtype": t.dtype, "shape": t.shape, "bytes": t.bytes}))
+            .collect();
+        let line = json!({
+            "folder": folder, "config": config.to_hf_json(), "parameters": numbers, "stored_bytes": stored,
+            "f32_bytes": 4 * numbers, "cache_bytes_per_sequence": cache, "tensors": list, "ignored": ignored,
+            "tokenizer": tokenizer.as_ref().map(|t| json!({"kind": t.kind().name(), "vocab_size": t.vocab_size()})),
+        });
+        print_line(&line.to_string());
+        return Ok(0);
+    }
+    let show = |name: &str, value: String| print_line(&format!("{name:<14}{value}"));
+    show("folder", folder.display().to_string());
+    show("model", model_line(&config));
+    show("parameters", thousands(numbers));
+    let words = match &tokenizer {
+        None => "none".to_string(),
+        Some(t) if t.kind() == Kind::Words => {
+            format!(
+                "words, {} tokens; cleaned as transformers does, not as OpenAI did with spaCy",
+                thousands(t.vocab_size() as u64)
+            )
+        }
+        Some(t) => format!("{}, {} tokens", t.kind().name(), thousands(t.vocab_size() as u64)),
+    };
+    show("tokenizer", words);
+    show("on disk", human_bytes(stored));
+    show(
+        "in memory",
+        format!(
+            "{} of weights (f32), {} for each sequence of a whole context",
+            human_bytes(4 * numbers),
+            human_bytes(cache)
+        ),
+    );
+    for name in &ignored {
+        show("not used", name.clone());
+    }
+    let width = tensors.iter().map(|t| t.name.chars().count()).max().unwrap_or(0);
+    print_line(&format!("\n{:<width$}  type  shape", "tensor"));
+    for t in &tensors {
+        let dims: Vec<String> = t.shape.iter().map(usize::to_string).collect();
+        print_line(&format!("{:<width$}  {:<4}  ({})", t.name, t.dtype, dims.join(", ")));
+    }
+    Ok(0)
+}
+
+/// Sizes in one line.
+fn model_line(c: &Config) -> String {
+    let norm = match c.arch {
+        Arch::Gpt1 => "post-norm",
+        Arch::Gpt2 => "pre-norm",
+    };
+    let head = if c.tie_word_embeddings { "tied" } else { "separate" };
+    let [l, n, e, p, v] = [c.n_layer, c.n_head, c.n_embd, c.n_positions, c.vocab_size];
+    format!(
+        "{} ({norm}), {l} blocks, {n} heads, {e} channels, context {p}, vocabulary {v}, output layer {head}",
+        c.arch.name()
+    )
+}

@@ -53,7 +53,9 @@ fn every_tokenizer_gives_tinyshakespeare_back() {
         match kind {
             Kind::Bytes => assert_eq!(ids.len(), text.len()),
             Kind::Chars => assert_eq!(ids.len(), text.chars().count()),
-            Kind::Bpe | Kind::Words => assert!(ids.len() * 2 < text.len(), "{} tokens of {} bytes", ids.len(), text.len()),
+            Kind::Bpe | Kind::Words => {
+                assert!(ids.len() * 2 < text.len(), "{} tokens of {} bytes", ids.len(), text.len())
+            }
         }
         // And as its file has it.
         let file = tokenizer.to_json().to_string();

@@ -358,3 +358,6 @@ fn no_weights(folder: &Path) -> Error {
 fn read_json(path: &Path) -> Result<Value> {
     json::parse(&read_limited(path, MAX_JSON)?, path)
 }
+
+#[cfg(test)]
+mod tests;

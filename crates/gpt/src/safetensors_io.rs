@@ -11,6 +11,7 @@ pub use write::{Dtype, NamedTensor, write, write_as};
 
 use crate::error::{Error, Result, shortened};
 use crate::mmap::{self, Access, Source};
+use longhand_tensor::bf16;
 use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -152,7 +153,7 @@ fn widen(entry: &Entry, bytes: &[u8], path: &Path, non_finite: NonFinite, out: &
     for (i, (out, bytes)) in out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * width)).enumerate() {
         match entry.dtype {
             "F32" => each(out, bytes, f32::from_le_bytes),
-            "BF16" => each(out, bytes, |b| f32::from_bits((u16::from_le_bytes(b) as u32) << 16)),
+            "BF16" => each(out, bytes, |b| bf16::widen(u16::from_le_bytes(b))),
             _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
         }
         // Without a way out of the loop it takes a vector's width at a time.

@@ -25,6 +25,7 @@
 
 pub mod arena;
 pub mod attention;
+pub mod bf16;
 #[cfg(feature = "cases")]
 pub mod bounded;
 #[cfg(feature = "cases")]

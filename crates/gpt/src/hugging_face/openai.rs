@@ -68,7 +68,7 @@ pub(super) fn load(folder: &Path, access: Access) -> Result<Opened> {
 }
 
 /// The parameters in the release's order.
-fn names(blocks: usize) -> Vec<String> {
+pub(super) fn names(blocks: usize) -> Vec<String> {
     const PARTS: [&str; 6] = ["attn.c_attn", "attn.c_proj", "ln_1", "mlp.c_fc", "mlp.c_proj", "ln_2"];
     let mut names = vec!["positions_embed.weight".to_string(), "tokens_embed.weight".to_string()];
     for layer in 0..blocks {

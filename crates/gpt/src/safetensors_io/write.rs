@@ -1,5 +1,6 @@
 //! Writes f32 tensors as safetensors.
 
+use longhand_tensor::bf16;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
@@ -100,7 +101,7 @@ pub fn write_as(out: &mut dyn Write, tensors: &[NamedTensor<'_>], dtype: Dtype) 
     for chunk in tensors.iter().flat_map(|t| t.data.chunks(1024)) {
         match dtype {
             Dtype::F32 => put(&mut bytes, chunk, f32::to_le_bytes),
-            Dtype::Bf16 => put(&mut bytes, chunk, |x| f32_to_bf16(x).to_le_bytes()),
+            Dtype::Bf16 => put(&mut bytes, chunk, |x| bf16::round(x).to_le_bytes()),
             Dtype::F16 => put(&mut bytes, chunk, |x| f32_to_f16(x).to_le_bytes()),
         }
         out.write_all(&bytes[..dtype.bytes() * chunk.len()])?;
@@ -112,15 +113,6 @@ fn put<const W: usize>(bytes: &mut [u8], numbers: &[f32], narrowed: impl Fn(f32)
     for (to, x) in bytes.as_chunks_mut::<W>().0.iter_mut().zip(numbers) {
         *to = narrowed(*x);
     }
-}
-
-/// The nearest bfloat16, ties to even; a NaN stays one.
-fn f32_to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16
 }
 
 /// The nearest IEEE half, ties to even; a NaN stays one.

@@ -68,16 +68,19 @@ impl Tokenizer {
                        "normalized": false, "special": true})
             })
             .collect();
-        let mut normalizer = Value::Null;
-        let mut unknown = Value::Null;
-        let mut suffix = Value::Null;
+        let (normalizer, unknown, suffix) = match &self.model {
+            #[cfg(feature = "text")]
+            Model::Words(words) => (
+                json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                       "strip_accents": null, "lowercase": true}),
+                Value::from(words.unknown()),
+                Value::from(END_OF_WORD),
+            ),
+            _ => (Value::Null, Value::Null, Value::Null),
+        };
         let (pre_tokenizer, decoder, merges) = match &self.model {
             #[cfg(feature = "text")]
             Model::Words(words) => {
-                normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                                    "strip_accents": null, "lowercase": true});
-                unknown = words.unknown().into();
-                suffix = END_OF_WORD.into();
                 let merges: Vec<Value> = words.merges().iter().map(|(a, b)| json!([a, b])).collect();
                 (json!({"type": "BertPreTokenizer"}), json!({"type": "BPEDecoder", "suffix": END_OF_WORD}), merges)
             }

@@ -7,7 +7,7 @@ use crate::attention::{self, KvCache};
 use crate::ctx::Ctx;
 use crate::error::{Result, expect_len};
 use crate::kernels;
-use crate::matmul::{Epilogue, Operand, Weight, matmul};
+use crate::matmul::{Epilogue, Operand, Weight, WeightType, matmul};
 use crate::matrix::{Accumulate, MatMut, MatRef};
 use crate::params::{ParamId, ParamLayout, Params, Role};
 use crate::random::SiteKind;
@@ -33,13 +33,21 @@ impl PackedParams {
     /// # Errors
     /// `OutOfMemory`, `SizeOverflow`.
     pub fn pack(ctx: &Ctx, params: &Params) -> Result<Self> {
+        PackedParams::pack_as(ctx, params, WeightType::F32)
+    }
+
+    /// As [`PackedParams::pack`], with the numbers of every matrix kept as `kind`; vectors and position tables stay f32.
+    /// # Errors
+    /// As [`PackedParams::pack`].
+    pub fn pack_as(ctx: &Ctx, params: &Params, kind: WeightType) -> Result<Self> {
         let layout = params.layout().clone();
+        let packed = |b: MatRef<'_>| Weight::pack_as(ctx, b, kind).map(Entry::Packed);
         let entry = |id: ParamId| {
             let (spec, data) = (layout.spec(id), params.get(id));
             Ok(match spec.role {
                 Role::Vector | Role::Positions => Entry::Plain(data.to_vec()),
-                Role::Linear => Entry::Packed(Weight::pack(ctx, MatRef::new(data, spec.rows(), spec.cols())?)?),
-                Role::Embedding => Entry::Packed(Weight::pack(ctx, MatRef::new(data, spec.rows(), spec.cols())?.t())?),
+                Role::Linear => packed(MatRef::new(data, spec.rows(), spec.cols())?)?,
+                Role::Embedding => packed(MatRef::new(data, spec.rows(), spec.cols())?.t())?,
             })
         };
         let entries = layout.ids().map(entry).collect::<Result<_>>()?;

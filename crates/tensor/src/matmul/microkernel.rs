@@ -23,7 +23,8 @@ pub(super) struct Tile {
     /// Element (i, k) of A stands at `a + i·a_rs + k`, in panels at `a + k·MR + i`.
     pub a: *const f32,
     pub a_rs: usize,
-    /// Element (k, 16·v + l) of B stands at `b + v·b_panel + k·b_ks + l`; b_ks is 16 in panels.
+    /// Element (k, 16·v + l) of B stands at `b + v·b_panel + k·b_ks + l`; b_ks is 16 in panels. Of bfloat16 two fill a
+    /// float's place: b_ks is 8 there.
     pub b: *const f32,
     pub b_ks: usize,
     pub b_panel: usize,
@@ -39,13 +40,20 @@ pub(super) struct Tile {
 /// Computes one MR × 16·NV tile of C; `PACKING` is a `Packing`.
 ///
 /// # Safety
-/// For i < MR, k < kc, v < NV: A's elements are readable, 16 floats are readable at every `b + v·b_panel + k·b_ks`,
+/// For i < MR, k < kc, v < NV: A's elements are readable, 16 floats (of `Halves` 8) are readable at every `b + v·b_panel + k·b_ks`,
 /// and C's rows are writable (readable with `load_c`) for `cols` floats, with no other thread touching them.
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: S, t: &Tile) {
     assert!(t.cols <= NV * PANEL && t.cols + PANEL > NV * PANEL, "the last vector holds 1 to 16 columns");
     let (a_rs, a_ks) = if PACKING == Packing::Both as u8 { (1, MR) } else { (t.a_rs, 1) };
-    let b_ks = if PACKING == Packing::Neither as u8 { t.b_ks } else { PANEL };
+    let halves = PACKING == Packing::Halves as u8;
+    let b_ks = if PACKING == Packing::Neither as u8 {
+        t.b_ks
+    } else if halves {
+        PANEL / 2
+    } else {
+        PANEL
+    };
     let whole = t.cols == NV * PANEL;
     let tail = t.cols - (NV - 1) * PANEL;
     let mut acc = [[s.zero(); NV]; MR];
@@ -78,7 +86,13 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
     let unroll = if PACKING == Packing::Neither as u8 { 1 } else { UNROLL };
     let (a, b) = (Strided { at: t.a, apart: a_rs, step: a_ks }, Strided { at: t.b, apart: t.b_panel, step: b_ks });
     // SAFETY: for k < kc a column of A and 16 floats of each panel are readable.
-    unsafe { chain::<S, MR, NV>(s, a, b, t.kc, unroll, ahead, &mut acc) };
+    unsafe {
+        if halves {
+            chain::<S, MR, NV, true>(s, a, b, t.kc, unroll, ahead, &mut acc);
+        } else {
+            chain::<S, MR, NV, false>(s, a, b, t.kc, unroll, ahead, &mut acc);
+        }
+    };
     for i in 0..MR {
         for v in 0..NV {
             // SAFETY: row i of C is writable for `cols` floats: 16 a vector, `tail` in the last.
@@ -113,11 +127,12 @@ pub(crate) struct Strided {
 }
 
 /// For k = 0, 1, … steps − 1: acc[i][v] ← fma(a[i, k], b[k, 16·v ..], acc[i][v]), `unroll` steps at a time. What
-/// stands `ahead` floats after each step of A is asked for, unless that is 0.
+/// stands `ahead` floats after each step of A is asked for, unless that is 0. With `HALVES` a vector of B is sixteen
+/// bfloat16.
 /// # Safety
 /// MR elements of A and NV vectors of B are readable in each of the steps.
 #[inline(always)]
-pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize, const HALVES: bool>(
     s: S,
     mut a: Strided,
     mut b: Strided,
@@ -133,13 +148,13 @@ pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(
                 if ahead > 0 {
                     s.prefetch(a.at.wrapping_add(u * a.step + ahead));
                 }
-                step::<S, MR, NV>(s, a.at.add(u * a.step), a.apart, b.at.add(u * b.step), b.apart, acc);
+                step::<S, MR, NV, HALVES>(s, a.at.add(u * a.step), a.apart, b.at.add(u * b.step), b.apart, acc);
             }
             a.at = a.at.wrapping_add(unroll * a.step);
             b.at = b.at.wrapping_add(unroll * b.step);
         }
         for _ in 0..steps % unroll {
-            step::<S, MR, NV>(s, a.at, a.apart, b.at, b.apart, acc);
+            step::<S, MR, NV, HALVES>(s, a.at, a.apart, b.at, b.apart, acc);
             a.at = a.at.wrapping_add(a.step);
             b.at = b.at.wrapping_add(b.step);
         }
@@ -150,7 +165,7 @@ pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(
 /// # Safety
 /// MR elements of A and NV vectors of B are readable.
 #[inline(always)]
-unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn step<S: Simd, const MR: usize, const NV: usize, const HALVES: bool>(
     s: S,
     a: *const f32,
     a_apart: usize,
@@ -162,7 +177,8 @@ unsafe fn step<S: Simd, const MR: usize, const NV: usize>(
     unsafe {
         let mut bv = [s.zero(); NV];
         for v in 0..NV {
-            bv[v] = s.load_ptr(b.add(v * b_apart));
+            let at = b.add(v * b_apart);
+            bv[v] = if HALVES { s.load_bf16(at.cast()) } else { s.load_ptr(at) };
         }
         for i in 0..MR {
             let x = s.splat(*a.add(i * a_apart));
@@ -183,6 +199,8 @@ pub(crate) enum Packing {
     OnlyB,
     /// Rows in place: element (k, 16·v + l) of B at k·b_ks + v·b_panel + l.
     Neither,
+    /// B in panels of bfloat16; A's rows in place.
+    Halves,
 }
 
 /// A column of tiles as a kernel of its own, so that a tile costs no call: one compiled function for each MR, NV,
@@ -197,7 +215,7 @@ impl<const MR: usize, const NV: usize, const PACKING: u8> Kernel for MatmulTiles
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         // Tiles that would not fit the register file are never asked for, nor tall ones in place: do not compile them.
-        let in_place = PACKING == Packing::Neither as u8;
+        let in_place = PACKING == Packing::Neither as u8 || PACKING == Packing::Halves as u8;
         if MR <= S::MR && !(in_place && MR > SMALL_M) && (NV <= S::NV || MR * NV < S::MR * S::NV) {
             let mut t = *self.first;
             let a_step = MR * if PACKING == Packing::Both as u8 { t.kc } else { t.a_rs };
@@ -258,6 +276,7 @@ pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing,
     const BOTH: u8 = Packing::Both as u8;
     const ONLY_B: u8 = Packing::OnlyB as u8;
     const NEITHER: u8 = Packing::Neither as u8;
+    const HALVES: u8 = Packing::Halves as u8;
     macro_rules! choose {
         ($($mr:literal)*) => {
             match (nv, packing, mr) {
@@ -271,6 +290,9 @@ pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing,
                     (1, Packing::Neither, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, NEITHER> { first, count }),
                     (2, Packing::Neither, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, NEITHER> { first, count }),
                     (4, Packing::Neither, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, NEITHER> { first, count }),
+                    (1, Packing::Halves, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, HALVES> { first, count }),
+                    (2, Packing::Halves, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, HALVES> { first, count }),
+                    (4, Packing::Halves, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, HALVES> { first, count }),
                 )*
                 _ => unreachable!("no tile of {mr} rows and {nv} vectors"),
             }

@@ -20,6 +20,8 @@
 //! Up to 8 contiguous rows (generation) A is read in place, and B too: packed, or its rows, or its columns (`turned`),
 //! the latter for as many rows as that pays.
 //! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
+//! A packed B may be bfloat16: its numbers are widened to f32 as they are loaded, or a strip at a time, and the chain is
+//! that of f32.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
 //! 34(3), 2008, with one change: a strip of B is used for a task's rows and then done with, so it is packed when
@@ -35,7 +37,7 @@ mod weight;
 
 pub use bias::bias_backward;
 pub use epilogue::Epilogue;
-pub use weight::Weight;
+pub use weight::{Weight, WeightType};
 
 use crate::ctx::Ctx;
 use crate::error::{Result, expect_len};
@@ -47,6 +49,7 @@ use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
 use params::{NARROW, PANEL, SMALL_M, STRIP};
 use turned::{Turned, most_rows, run_turned};
+use weight::{Panel, Widen};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
@@ -298,7 +301,9 @@ impl Product<'_> {
             Operand::Mat(b) if self.a_packed.is_none() && m <= SMALL_M && b.col_stride() == 1 => Source::InPlace(b),
             Operand::Mat(b) => Source::Strided(b),
         };
-        let in_place = matches!(source, Source::Packed(_));
+        // Of a weight of bfloat16 few rows read the panels as they are, many a strip that is widened once.
+        let halves = matches!(source, Source::Packed(w) if w.is_bf16()) && self.a_packed.is_none();
+        let in_place = halves || matches!(source, Source::Packed(w) if !w.is_bf16());
         let mut scratch = self.ctx.scratch(if in_place { 0 } else { STRIP * self.kc * PANEL });
         for pc in self.depths.clone() {
             // LOOP 1: k in blocks of kc.
@@ -321,6 +326,7 @@ impl Product<'_> {
                     let strip = Tile { kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
                     let packing = match (&self.a_packed, b_ks) {
                         (Some(_), _) => Packing::Both,
+                        _ if halves => Packing::Halves,
                         (None, PANEL) => Packing::OnlyB,
                         (None, _) => Packing::Neither,
                     };
@@ -363,7 +369,19 @@ impl Product<'_> {
     /// `STRIP` of them, what cannot be read in place.
     fn panels(&self, source: &Source<'_>, k0: usize, kc: usize, j: usize, cols: usize, block: &mut [f32]) -> Panels {
         match *source {
-            Source::Packed(w) => (w.panel(j / PANEL).wrapping_add(k0 * PANEL), PANEL, w.rows() * PANEL),
+            Source::Packed(w) => match w.panel(j / PANEL) {
+                Panel::F32(first) => (first.wrapping_add(k0 * PANEL), PANEL, w.rows() * PANEL),
+                Panel::Bf16(first) if self.a_packed.is_none() => {
+                    (first.wrapping_add(k0 * PANEL).cast(), PANEL / 2, w.rows() * PANEL / 2)
+                }
+                Panel::Bf16(first) => {
+                    let panels = cols.div_ceil(PANEL);
+                    assert!(block.len() >= panels * kc * PANEL);
+                    let (dst, src, apart) = (block.as_mut_ptr(), first.wrapping_add(k0 * PANEL), w.rows() * PANEL);
+                    dispatch_on(self.ctx.isa(), Widen { dst, src, apart, lines: kc, panels });
+                    (dst, PANEL, kc * PANEL)
+                }
+            },
             Source::InPlace(b) if cols.is_multiple_of(PANEL) => {
                 (b.data().as_ptr().wrapping_add(k0 * b.row_stride() + j), b.row_stride(), PANEL)
             }

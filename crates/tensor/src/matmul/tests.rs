@@ -2,6 +2,7 @@
 
 use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS, cut};
 use super::*;
+use crate::bf16;
 use crate::kernels::{GeluKind, gelu_forward};
 use crate::reference::{self, Fused32, Unfused32};
 use crate::simd::Isa;
@@ -229,6 +230,45 @@ fn accumulated_halves_equal_the_whole() {
     run(&mut parts, 0..17, Accumulate::Store);
     run(&mut parts, 17..k, Accumulate::Add);
     assert_eq!(bits(&whole), bits(&parts));
+}
+
+/// A weight of bfloat16 multiplies as the same numbers in f32 do, bit for bit: in place for few rows, widened for many.
+#[test]
+fn a_weight_of_bf16_is_its_numbers_in_f32() {
+    for (m, n, k) in [
+        (1, 1, 1),
+        (1, 40, 33),
+        (2, 64, 1100),
+        (3, 130, 7),
+        (5, 31, 64),
+        (8, 200, 70),
+        (9, 33, 40),
+        (30, 96, 1100),
+        (67, 5, 20),
+        (70, 150, 9),
+    ] {
+        let (x, data) = (numbers(3, m * k), numbers(4, k * n));
+        let rounded: Vec<f32> = data.iter().map(|x| bf16::widen(bf16::round(*x))).collect();
+        let (a, bias) = (MatRef::new(&x, m, k).unwrap(), numbers(5, n));
+        for isa in Isa::available() {
+            let ctx = Ctx::new(isa).with_threads(3);
+            let product = |b: Operand<'_>| {
+                let mut c = numbers(8, m * n);
+                let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+                matmul(&ctx, MatMut::new(&mut c, m, n).unwrap(), a, b, Accumulate::Add, epilogue).unwrap();
+                bits(&c)
+            };
+            let w = Weight::pack_as(&ctx, MatRef::new(&data, k, n).unwrap(), WeightType::Bf16).unwrap();
+            let expected = product(Operand::Mat(MatRef::new(&rounded, k, n).unwrap()));
+            assert_eq!(product(Operand::Packed(&w)), expected, "{isa}: {m} × {n} × {k}");
+            assert_eq!(w.bytes(), k * n.div_ceil(16) * 32);
+            let (mut row, mut col) = (vec![0.0; n], vec![0.0; k]);
+            w.copy_row(k - 1, &mut row).unwrap();
+            w.copy_col(n - 1, &mut col).unwrap();
+            assert_eq!(row, rounded[(k - 1) * n..]);
+            assert!((0..k).all(|i| col[i] == rounded[i * n + n - 1]));
+        }
+    }
 }
 
 #[test]

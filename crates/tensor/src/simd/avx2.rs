@@ -151,6 +151,16 @@ impl Simd for Avx2 {
         unsafe { Pair(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Pair {
+        // SAFETY: the caller vouches for 16 halves at p; the token proves AVX2.
+        unsafe {
+            let widen = |p: *const u16| {
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
+            };
+            Pair(widen(p), widen(p.add(8)))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_ptr(self, p: *mut f32, v: Pair) {
         // SAFETY: the caller vouches for 16 floats at p; the token proves AVX2.
         unsafe {

@@ -59,6 +59,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_loadu_ps(p) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> __m512 {
+        // SAFETY: the caller vouches for 16 halves at p; the token proves AVX-512.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+    }
+    #[inline(always)]
     unsafe fn store_ptr(self, p: *mut f32, v: __m512) {
         // SAFETY: the caller vouches for 16 floats at p; the token proves AVX-512.
         unsafe { _mm512_storeu_ps(p, v) }

@@ -81,6 +81,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is valid for reads of 16 floats.
     unsafe fn load_ptr(self, p: *const f32) -> Self::V;
+    /// Sixteen bfloat16 from memory, any alignment, as the floats whose upper halves they are.
+    /// # Safety
+    /// `p` is valid for reads of 16 halves.
+    unsafe fn load_bf16(self, p: *const u16) -> Self::V;
     /// Sixteen floats to memory, any alignment.
     /// # Safety
     /// `p` is valid for writes of 16 floats.

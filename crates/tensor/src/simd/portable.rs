@@ -48,6 +48,13 @@ impl Simd for Portable {
         Pair(f32x8::new(a), f32x8::new(b))
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Pair {
+        // SAFETY: the caller vouches for 16 halves at p.
+        let halves = unsafe { p.cast::<[[u16; 8]; 2]>().read_unaligned() };
+        let [a, b] = halves.map(|half| f32x8::new(half.map(|x| f32::from_bits(u32::from(x) << 16))));
+        Pair(a, b)
+    }
+    #[inline(always)]
     unsafe fn store_ptr(self, p: *mut f32, v: Pair) {
         // SAFETY: the caller vouches for 16 floats at p.
         unsafe { p.cast::<[[f32; 8]; 2]>().write_unaligned([v.0.to_array(), v.1.to_array()]) }

@@ -64,6 +64,12 @@ impl Simd for Scalar {
         unsafe { p.cast::<[f32; LANES]>().read_unaligned() }
     }
     #[inline(always)]
+    unsafe fn load_bf16(self, p: *const u16) -> Self::V {
+        // SAFETY: the caller vouches for 16 halves at p.
+        let halves = unsafe { p.cast::<[u16; LANES]>().read_unaligned() };
+        halves.map(|x| f32::from_bits(u32::from(x) << 16))
+    }
+    #[inline(always)]
     unsafe fn store_ptr(self, p: *mut f32, v: Self::V) {
         // SAFETY: the caller vouches for 16 floats at p.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(v) }

@@ -8,7 +8,7 @@ mod tuning;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
-pub use models::{ConvertArgs, EvalArgs, InspectArgs, ScoreArgs};
+pub use models::{BenchGenerateArgs, ConvertArgs, EvalArgs, InspectArgs, ScoreArgs};
 use std::path::PathBuf;
 pub use tuning::{DemoArgs, EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
@@ -63,6 +63,8 @@ pub enum Command {
 pub enum BenchCommand {
     /// The training step of a preset, on random tokens.
     Train(BenchTrainArgs),
+    /// Prompts read (pp) and tokens written (tg), in tokens a second.
+    Generate(BenchGenerateArgs),
 }
 
 /// `longhand train`: what is not given has a default that depends on the data, see `commands/train/defaults.rs`.
@@ -250,6 +252,9 @@ pub struct GenerateArgs {
     /// Go on past the token that ends a text.
     #[arg(long)]
     pub ignore_eos: bool,
+    /// How weights are kept in memory: f32, or bf16 for half the bytes and the same arithmetic on rounded weights.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
+    pub weights: String,
     /// At the context's end, forget its first half and go on.
     #[arg(long)]
     pub context_shift: bool,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cases        every case once: name, flops, bytes, and a closure that runs it
+//! generation   prompts read and tokens written
 //! train_step   the training step of a preset
 //! split        the time of such a step, kernel by kernel
 //! peak         multiply-adds in registers
@@ -17,6 +18,7 @@
 
 pub mod caches;
 pub mod cases;
+pub mod generation;
 pub mod limits;
 pub mod peak;
 pub mod roofline;

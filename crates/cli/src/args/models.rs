@@ -67,6 +67,38 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// `longhand bench generate`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchGenerateArgs {
+    /// The model, with random weights: gpt2, gpt1, gpt2-medium, mini, …
+    #[arg(long, value_name = "NAME", default_value = "gpt2")]
+    pub preset: String,
+    /// A run, a checkpoint or a Hugging Face folder instead of a preset.
+    #[arg(short = 'm', long, value_name = "FOLDER", conflicts_with = "preset")]
+    pub model: Option<PathBuf>,
+    /// Tokens of a prompt to read; several give a row each.
+    #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',', default_values_t = [512])]
+    pub n_prompt: Vec<usize>,
+    /// Tokens to write, behind a prompt of 16 that is read in the same time; several give a row each.
+    #[arg(short = 'n', long, value_name = "N,…", value_delimiter = ',', default_values_t = [128])]
+    pub n_gen: Vec<usize>,
+    /// Repetitions of each row, behind one that does not count.
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 5)]
+    pub repetitions: usize,
+    /// How weights are kept in memory: f32, bf16; several give rows each.
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',', default_value = "f32", value_parser = ["f32", "bf16"])]
+    pub weights: Vec<String>,
+    /// Threads [default: the cores granted to this process].
+    #[arg(short = 't', long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// One JSON line a row.
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// The table as CSV.
+    #[arg(long)]
+    pub csv: bool,
+}
+
 /// `longhand convert`.
 #[derive(Clone, Debug, Args)]
 pub struct ConvertArgs {

@@ -1,5 +1,7 @@
 //! `longhand bench`: how fast this machine trains.
 
+mod generate;
+
 use crate::args::{BenchCommand, BenchTrainArgs};
 use crate::commands::roofline::{cpu_name, rounded, threads_of};
 use crate::commands::train::model_that_fits;
@@ -21,6 +23,7 @@ use std::time::Instant;
 pub fn run(command: &BenchCommand) -> Result<u8, Failure> {
     match command {
         BenchCommand::Train(args) => train(args),
+        BenchCommand::Generate(args) => generate::run(args),
     }
 }
 

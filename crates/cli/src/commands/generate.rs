@@ -1,7 +1,7 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
 use crate::args::{GenerateArgs, access};
-use crate::commands::{model_folder, read_text};
+use crate::commands::{model_folder, read_text, weight_type};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -30,7 +30,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     check_memory(&trained, ids.len())?;
     let workers = Workers::new(args.threads)?;
-    let packed = PackedParams::pack(&workers.ctx, &trained.params)?;
+    let packed = PackedParams::pack_as(&workers.ctx, &trained.params, weight_type(&args.weights))?;
     let options = Options {
         sampling,
         max_tokens: usize::try_from(args.n_predict).ok(),

@@ -20,6 +20,7 @@ use crate::machine::human_bytes;
 use crate::progress::note;
 use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::run_dir::{self, RUNS};
+use longhand_tensor::matmul::WeightType;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,4 +63,9 @@ fn read_text(path: &Path, most: u64) -> Result<String, Failure> {
     }
     let bytes = fs::read(path).map_err(|e| at(e.to_string()))?;
     String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))
+}
+
+/// The weights' type of that name, which the command line has checked.
+fn weight_type(name: &str) -> WeightType {
+    if name == "bf16" { WeightType::Bf16 } else { WeightType::F32 }
 }

@@ -20,8 +20,13 @@ fn tree(package: &str, features: &[&str], edges: &str) -> BTreeSet<String> {
 #[test]
 fn linked_crates_stay_few() {
     let text = ["--features", "text"];
-    let cases: [(&str, &[&str], usize); 3] =
-        [("longhand-tensor", &[], 14), ("longhand-gpt", &[], 24), ("longhand-gpt", &text, 64)];
+    let embedded = ["--no-default-features", "--features", "threads"];
+    let cases: [(&str, &[&str], usize); 4] = [
+        ("longhand-tensor", &[], 14),
+        ("longhand-gpt", &[], 24),
+        ("longhand-gpt", &text, 64),
+        ("longhand-gpt", &embedded, 22),
+    ];
     for (package, features, limit) in cases {
         let linked = tree(package, features, "normal,no-proc-macro");
         let n = linked.len();

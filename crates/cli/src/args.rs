@@ -243,6 +243,15 @@ pub struct GenerateArgs {
     /// Draw among those at least p times as likely as the likeliest; 0: among all.
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     pub min_p: f32,
+    /// Make tokens that stand among the last ones less likely by this factor; 1: do not.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub repeat_penalty: f32,
+    /// Tokens that the penalty looks back to.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub repeat_last_n: usize,
+    /// Show, on standard error, the five likeliest tokens of each place, with their probabilities.
+    #[arg(long)]
+    pub explain: bool,
     /// Seed; −1 draws one and names it.
     #[arg(short = 's', long, value_name = "N", default_value_t = -1)]
     pub seed: i64,

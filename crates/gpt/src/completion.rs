@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::generate::Session;
 use crate::model::Gpt;
-use crate::sampling::{Sampler, Sampling};
+use crate::sampling::{Sampler, Sampling, likeliest, penalize};
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use longhand_tensor::Ctx;
 use longhand_tensor::exec::Weights;
@@ -25,6 +25,8 @@ pub struct Options {
     pub ignore_end: bool,
     /// At the context's end, forget all but the last half of it and go on.
     pub context_shift: bool,
+    /// Keep so many of the likeliest tokens of each place, with their probabilities before penalty and filters.
+    pub alternatives: usize,
     /// The number of the first prompt: prompt i draws from the stream of sequence `first_sequence` + i.
     pub first_sequence: usize,
 }
@@ -45,12 +47,14 @@ pub enum Finish {
 }
 
 /// A prompt's continuation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Completed {
     /// The tokens drawn; the one that ends a text is not among them.
     pub tokens: Vec<u32>,
     /// Their characters, up to a stop text.
     pub text: String,
+    /// For each token drawn, the one that ended the text among them, the likeliest in its place: [`Options::alternatives`].
+    pub alternatives: Vec<Vec<(u32, f64)>>,
     /// What ended it.
     pub finish: Finish,
 }
@@ -85,6 +89,7 @@ pub fn complete(
             sequence: prompt.clone(),
             fed: kept,
             tokens: Vec::new(),
+            alternatives: Vec::new(),
             decoder: Some(tokenizer.stream()),
             pending: String::new(),
             text: String::new(),
@@ -100,9 +105,14 @@ pub fn complete(
         let inputs: Vec<(usize, &[u32])> = going.iter().map(|&i| (i, &texts[i].sequence[texts[i].fed..])).collect();
         logits.clear();
         logits.extend_from_slice(session.feed(&inputs)?);
-        for (row, &i) in logits.chunks_exact(vocab).zip(&going) {
+        for (row, &i) in logits.chunks_exact_mut(vocab).zip(&going) {
             let text = &mut texts[i];
             text.fed = text.sequence.len();
+            if options.alternatives > 0 {
+                text.alternatives.push(likeliest(row, options.alternatives));
+            }
+            let recent = text.sequence.len().saturating_sub(options.sampling.repeat_last_n);
+            penalize(row, &text.sequence[recent..], options.sampling.repeat_penalty);
             let token = sampler.sample(row, options.first_sequence + i, text.sequence.len())?;
             if !options.ignore_end && Some(token) == tokenizer.end_id() {
                 text.finish = Some(Finish::End);
@@ -128,6 +138,7 @@ pub fn complete(
     let completed = texts.into_iter().map(|t| Completed {
         tokens: t.tokens,
         text: t.text,
+        alternatives: t.alternatives,
         finish: t.finish.unwrap_or(Finish::MaxTokens),
     });
     Ok(completed.collect())
@@ -145,6 +156,7 @@ struct Text<'a> {
     /// How much of it the session has seen.
     fed: usize,
     tokens: Vec<u32>,
+    alternatives: Vec<Vec<(u32, f64)>>,
     decoder: Option<StreamDecoder<'a>>,
     /// Characters that may be the beginning of a stop text.
     pending: String,
@@ -281,6 +293,21 @@ mod tests {
             &Options { context_shift: true, max_tokens: Some(5), ..options() },
         );
         assert_eq!(long[0].0.tokens.len(), 5);
+    }
+
+    #[test]
+    fn a_penalty_keeps_a_text_from_repeating_itself() {
+        let greedy = Options { sampling: Sampling::greedy(), ignore_end: true, alternatives: 3, ..Options::default() };
+        let (plain, _) = &run(&["ab"], &greedy)[0];
+        assert_eq!(plain.alternatives.len(), plain.tokens.len());
+        assert!(plain.alternatives.iter().zip(&plain.tokens).all(|(a, t)| a.len() == 3 && a[0].0 == *t));
+        let sampling = Sampling { repeat_penalty: 1e6, ..Sampling::greedy() };
+        let (penalized, _) = &run(&["ab"], &Options { sampling, ..greedy })[0];
+        let mut seen = vec![97, 98];
+        for t in &penalized.tokens {
+            assert!(!seen.contains(t), "{:?}", penalized.tokens);
+            seen.push(*t);
+        }
     }
 
     #[test]

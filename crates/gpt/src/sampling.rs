@@ -1,9 +1,9 @@
-//! From logits to a token: greedy, temperature, top-k, top-p, min-p, on a counter-based stream.
+//! From logits to a token: repetition penalty, greedy, temperature, top-k, top-p, min-p, on a counter-based stream.
 
 use crate::error::{Error, Result};
 use longhand_tensor::random::{Philox, Site, SiteKind};
 
-/// How a token is drawn. The filters run in llama.cpp's order: top-k, top-p, min-p, temperature.
+/// How a token is drawn. The filters run in llama.cpp's order: penalty, top-k, top-p, min-p, temperature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// 0 is greedy; 1 the model's own distribution.
@@ -14,6 +14,11 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keep those at least min_p times as likely as the likeliest; 0 keeps all.
     pub min_p: f32,
+    /// Logits of tokens that stand among the last `repeat_last_n` are divided by this where they are above 0, and multiplied
+    /// where they are below; 1 changes nothing. Source: CTRL, arXiv:1909.05858, section 4.1, as llama.cpp applies it.
+    pub repeat_penalty: f32,
+    /// Tokens that the penalty looks back to, the prompt's among them.
+    pub repeat_last_n: usize,
     /// The stream's seed.
     pub seed: u64,
 }
@@ -21,7 +26,8 @@ pub struct Sampling {
 impl Default for Sampling {
     /// llama.cpp's defaults.
     fn default() -> Self {
-        Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, seed: 0 }
+        let (repeat_penalty, repeat_last_n) = (1.0, 64);
+        Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, repeat_penalty, repeat_last_n, seed: 0 }
     }
 }
 
@@ -33,7 +39,7 @@ impl Sampling {
 
     /// The model's own distribution.
     pub fn plain(seed: u64) -> Self {
-        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed }
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed, ..Sampling::default() }
     }
 
     /// Checks every value's range.
@@ -49,8 +55,40 @@ impl Sampling {
         if !(self.min_p >= 0.0 && self.min_p <= 1.0) {
             return Err(Error::config("min_p", self.min_p, "at least 0 and at most 1"));
         }
+        if !(self.repeat_penalty.is_finite() && self.repeat_penalty > 0.0) {
+            return Err(Error::config("repeat_penalty", self.repeat_penalty, "a finite number above 0"));
+        }
         Ok(())
     }
+}
+
+/// Makes the tokens of `recent` less likely, each once, as [`Sampling::repeat_penalty`] says. An id beyond V is passed over.
+pub fn penalize(logits: &mut [f32], recent: &[u32], penalty: f32) {
+    if penalty == 1.0 {
+        return;
+    }
+    for (i, &id) in recent.iter().enumerate() {
+        if recent[..i].contains(&id) {
+            continue;
+        }
+        if let Some(x) = logits.get_mut(id as usize) {
+            *x = if *x > 0.0 { *x / penalty } else { *x * penalty };
+        }
+    }
+}
+
+/// The `n` likeliest tokens and their probabilities under `logits`, the likeliest first, of equals the lowest id.
+pub fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f64)> {
+    let mut order: Vec<(f32, u32)> = logits.iter().zip(0..).map(|(x, id)| (*x, id)).collect();
+    let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if n < order.len() && n > 0 {
+        order.select_nth_unstable_by(n - 1, rank);
+    }
+    let top = logits.iter().fold(f32::NEG_INFINITY, |a, x| a.max(*x)) as f64;
+    let total = logits.iter().fold(0.0, |sum, x| sum + libm::exp(*x as f64 - top));
+    order.truncate(n);
+    order.sort_unstable_by(rank);
+    order.iter().map(|(x, id)| (*id, libm::exp(*x as f64 - top) / total)).collect()
 }
 
 /// Draws tokens; keeps the memory that sorting needs.
@@ -177,8 +215,28 @@ mod tests {
     }
 
     #[test]
+    fn repeated_tokens_become_less_likely() {
+        let mut logits = [2.0, -1.0, 3.0, 0.0];
+        penalize(&mut logits, &[2, 1, 2, 99], 2.0);
+        assert_eq!(logits, [2.0, -2.0, 1.5, 0.0]);
+        penalize(&mut logits, &[0], 1.0);
+        assert_eq!(logits[0], 2.0);
+    }
+
+    #[test]
+    fn the_likeliest_come_first_with_their_probabilities() {
+        let logits = [0.0f32, 2.0, 1.0, 2.0, f32::NEG_INFINITY];
+        let all = likeliest(&logits, 9);
+        assert_eq!(all.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 3, 2, 0, 4]);
+        assert!((all.iter().map(|(_, p)| p).sum::<f64>() - 1.0).abs() < 1e-12 && all[4].1 == 0.0);
+        assert_eq!(likeliest(&logits, 2), all[..2]);
+        assert!(likeliest(&logits, 0).is_empty());
+    }
+
+    #[test]
     fn bad_values_and_bad_logits_are_errors() {
         for o in [
+            Sampling { repeat_penalty: 0.0, ..Sampling::default() },
             Sampling { temperature: f32::NAN, ..Sampling::default() },
             Sampling { temperature: -1.0, ..Sampling::default() },
             Sampling { top_p: 0.0, ..Sampling::default() },

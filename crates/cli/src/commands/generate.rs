@@ -6,15 +6,18 @@ use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
 use crate::progress::note;
-use longhand_gpt::completion::{Finish, Options, complete};
+use longhand_gpt::completion::{Completed, Finish, Options, complete};
 use longhand_gpt::error::Error;
 use longhand_gpt::sampling::Sampling;
 use longhand_gpt::snapshot::{self, Trained};
-use longhand_gpt::tokenizer::Special;
+use longhand_gpt::tokenizer::{Special, Tokenizer};
 use longhand_tensor::exec::{PackedParams, Weights};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+
+/// Tokens shown beside each other by `--explain`.
+const ALTERNATIVES: usize = 5;
 
 /// The largest prompt file: far beyond every context.
 const MOST_PROMPT_BYTES: u64 = 64 << 20;
@@ -37,6 +40,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
         stop: args.stop.clone(),
         ignore_end: args.ignore_eos,
         context_shift: args.context_shift,
+        alternatives: if args.explain { ALTERNATIVES } else { 0 },
         first_sequence: 0,
     };
     if options.max_tokens.is_none() && args.context_shift && args.ignore_eos && args.stop.is_empty() {
@@ -57,11 +61,31 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
         }
         return Err(Failure::new(format!("standard output: {e}")));
     }
+    for (i, text) in done.iter().enumerate() {
+        explain(tokenizer, text, (done.len() > 1).then_some(i + 1));
+    }
     if done.iter().any(|d| d.finish == Finish::Context) {
         let context = model.config().n_positions;
         note(&format!("stopped at the end of the context of {context} tokens; --context-shift goes on"));
     }
     Ok(0)
+}
+
+/// Shows what stood beside each token that was drawn.
+fn explain(tokenizer: &Tokenizer, text: &Completed, number: Option<usize>) {
+    let quoted = |id: u32| match tokenizer.token_bytes(id) {
+        Some(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+        None => id.to_string(),
+    };
+    if !text.alternatives.is_empty() {
+        eprintln!("{}", number.map_or(String::new(), |n| format!("\n=== {n} ===")));
+    }
+    for (place, likeliest) in text.alternatives.iter().enumerate() {
+        let drawn = text.tokens.get(place).map_or("(end)".to_string(), |id| quoted(*id));
+        let others: Vec<String> =
+            likeliest.iter().map(|(id, p)| format!("{} {:.1}%", quoted(*id), 100.0 * p)).collect();
+        eprintln!("{:>4}  {drawn:<16} of {}", place + 1, others.join(", "));
+    }
 }
 
 fn sampling(args: &GenerateArgs) -> Result<Sampling, Failure> {
@@ -75,7 +99,9 @@ fn sampling(args: &GenerateArgs) -> Result<Sampling, Failure> {
         }
         seed => u64::try_from(seed).map_err(|_| Failure::usage(format!("--seed {seed}: must be -1, or 0 and more")))?,
     };
-    let sampling = Sampling { temperature: args.temp, top_k: args.top_k, top_p: args.top_p, min_p: args.min_p, seed };
+    let (repeat_penalty, repeat_last_n) = (args.repeat_penalty, args.repeat_last_n);
+    let (temperature, top_k, top_p, min_p) = (args.temp, args.top_k, args.top_p, args.min_p);
+    let sampling = Sampling { temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed };
     sampling.validate().map_err(|e| Failure::usage(e.to_string()))?;
     Ok(sampling)
 }

@@ -50,7 +50,7 @@ pub enum Command {
     Gradcheck(GradcheckArgs),
     /// Measure what this CPU can do, and how near to it each kernel comes.
     Roofline(RooflineArgs),
-    /// Measure how fast this machine trains.
+    /// Measure how fast this machine trains and generates.
     Bench {
         /// What is measured.
         #[command(subcommand)]

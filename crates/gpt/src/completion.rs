@@ -108,6 +108,9 @@ pub fn complete(
         for (row, &i) in logits.chunks_exact_mut(vocab).zip(&going) {
             let text = &mut texts[i];
             text.fed = text.sequence.len();
+            // Rows of the table that no token uses are never drawn.
+            let known = tokenizer.vocab_size().min(vocab);
+            row[known..].fill(f32::NEG_INFINITY);
             if options.alternatives > 0 {
                 text.alternatives.push(likeliest(row, options.alternatives));
             }
@@ -308,6 +311,16 @@ mod tests {
             assert!(!seen.contains(t), "{:?}", penalized.tokens);
             seen.push(*t);
         }
+    }
+
+    #[test]
+    fn rows_of_the_table_without_a_token_are_never_drawn() {
+        let (model, params, _) = tiny();
+        let tokenizer = Tokenizer::chars(["abc"]).unwrap();
+        let go = |_: usize, _: &str| ControlFlow::Continue(());
+        let ctx = Ctx::default();
+        let done = complete(&ctx, &model, Weights::Plain(&params), &tokenizer, &[vec![0]], &options(), go).unwrap();
+        assert!(done[0].tokens.len() == 16 && done[0].tokens.iter().all(|&t| t < 4), "{:?}", done[0].tokens);
     }
 
     #[test]

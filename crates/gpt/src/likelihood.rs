@@ -16,20 +16,27 @@ const ROWS: usize = 1024;
 /// Fewer than two ids, one beyond V, or more than the context and one; out of memory.
 pub fn log_probs(ctx: &Ctx, model: &Gpt, weights: Weights<'_>, ids: &[u32]) -> Result<Vec<f32>> {
     let context = model.config().n_positions;
-    if ids.len() < 2 {
-        return Err(Error::tokenizer(format!(
-            "{} tokens: at least two are needed, since the first has no odds",
-            ids.len()
-        )));
-    }
+    check_length(ids)?;
     if ids.len() > context + 1 {
-        let problem =
-            format!("{} tokens exceed the model's context of {context}: longhand eval takes any length", ids.len());
+        let problem = format!(
+            "{} tokens exceed the model's context of {context}: longhand eval takes a file of any length",
+            ids.len()
+        );
         return Err(Error::tokenizer(problem));
     }
     let mut scorer = Scorer::new(ctx, model, weights)?;
     scorer.windows(ids, &[(0, ids.len() - 1)])?;
     Ok(scorer.losses.iter().map(|x| -x).collect())
+}
+
+/// The first token has nothing before it that could predict it.
+fn check_length(ids: &[u32]) -> Result<()> {
+    match ids.len() {
+        0 | 1 => {
+            Err(Error::tokenizer(format!("the text has {} of the two tokens that it must have at least", ids.len())))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A sum of losses over a text.
@@ -67,12 +74,7 @@ pub fn likelihood(
     if stride == 0 || stride > context {
         return Err(Error::config("stride", stride, format!("must be from 1 to the context, {context}")));
     }
-    if ids.len() < 2 {
-        return Err(Error::tokenizer(format!(
-            "{} tokens: at least two are needed, since the first has no odds",
-            ids.len()
-        )));
-    }
+    check_length(ids)?;
     let rows = ids.len() - 1;
     let mut scorer = Scorer::new(ctx, model, weights)?;
     let mut sum = Likelihood::default();
@@ -180,8 +182,11 @@ mod tests {
         let (model, params) = tiny();
         let (ctx, weights) = (Ctx::default(), Weights::Plain(&params));
         let line = |ids: &[u32]| log_probs(&ctx, &model, weights, ids).unwrap_err().to_string();
-        assert_eq!(line(&[1]), "1 tokens: at least two are needed, since the first has no odds");
-        assert_eq!(line(&[1; 18]), "18 tokens exceed the model's context of 16: longhand eval takes any length");
+        assert_eq!(line(&[1]), "the text has 1 of the two tokens that it must have at least");
+        assert_eq!(
+            line(&[1; 18]),
+            "18 tokens exceed the model's context of 16: longhand eval takes a file of any length"
+        );
         assert_eq!(line(&[1, 50]), "token id 50: must be below V = 50");
         assert_eq!(log_probs(&ctx, &model, weights, &[1; 17]).unwrap().len(), 16);
         let line = |stride| {

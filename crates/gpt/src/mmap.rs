@@ -6,11 +6,12 @@ use memmap2::Mmap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// How a file's bytes come into memory. The bytes are the same, and are the caller's own, either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Mapped while they are copied. Whoever shortens the file in that moment ends this process with SIGBUS.
+    /// Mapped until everything is copied. Whoever shortens the file before that ends this process with SIGBUS.
     #[default]
     Map,
     /// Read. Nothing that others do to the file can end this process.
@@ -21,6 +22,8 @@ pub enum Access {
 pub(crate) struct Source {
     path: PathBuf,
     len: u64,
+    /// When the file was last written, where the system says.
+    modified: Option<SystemTime>,
     held: Held,
 }
 
@@ -36,6 +39,7 @@ impl Source {
     /// `Io`, `Memory`, or `BadFile` for what is no regular file or changes its length meanwhile.
     pub(crate) fn open(path: &Path, access: Access) -> Result<Source> {
         let len = crate::fs::regular_file_len(path)?;
+        let modified = modified(path);
         let file = File::open(path).map_err(Error::io(path))?;
         let held = match access {
             Access::Read => {
@@ -44,13 +48,13 @@ impl Source {
                 file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
                 Held::Read(bytes)
             }
-            // SAFETY: the mapping is read-only, and its bytes are asked nothing: any values are valid. Whoever uses them
-            // checks what it has read, and copies. Another process that writes to the file at this moment may have the
-            // copy hold old or new bytes, which is the same as reading beside it; one that shortens it can end this
-            // process with SIGBUS, as `Access::Map` says.
+            // SAFETY: the mapping is read-only. Headers are copied before they are looked at; of all other bytes nothing
+            // is asked, any values are valid, and they are copied to where they are used. Another process that writes to
+            // the file at this moment may have a copy hold old or new bytes, which is the same as reading beside it
+            // (`unchanged` then tells); one that shortens it can end this process with SIGBUS, as `Access::Map` says.
             Access::Map => Held::Map(unsafe { Mmap::map(&file) }.map_err(Error::io(path))?),
         };
-        let source = Source { path: path.to_path_buf(), len, held };
+        let source = Source { path: path.to_path_buf(), len, modified, held };
         source.unchanged()?;
         Ok(source)
     }
@@ -63,18 +67,22 @@ impl Source {
         }
     }
 
-    /// Checks that the file has the length that it had, to be asked once everything is copied.
+    /// Checks that nobody has written to the file, by its length and its time, to be asked once everything is copied.
     ///
     /// # Errors
-    /// `BadFile` for a length that changed; `Io`.
+    /// `BadFile` for a file that changed; `Io`.
     pub(crate) fn unchanged(&self) -> Result<()> {
         let now = crate::fs::regular_file_len(&self.path)?;
-        if self.bytes().len() as u64 == self.len && now == self.len {
+        if self.bytes().len() as u64 == self.len && now == self.len && modified(&self.path) == self.modified {
             return Ok(());
         }
         let limit = format!("was {} bytes before: the file changed while it was read", self.len);
         Err(Error::bad_file(&self.path, "size", format!("{now} bytes"), limit))
     }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
 fn reserve(bytes: &mut Vec<u8>, path: &Path, len: u64) -> Result<()> {

@@ -10,9 +10,10 @@ pub use header::{Entry, MAX_HEADER, MAX_TENSORS};
 pub use write::{Dtype, NamedTensor, write, write_as};
 
 use crate::error::{Error, Result, shortened};
+use crate::json;
 use crate::mmap::{self, Access, Source};
 use longhand_tensor::bf16;
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,8 @@ pub fn read(path: impl AsRef<Path>, non_finite: NonFinite, access: Access) -> Re
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(file: &[u8], path: &Path, non_finite: NonFinite) -> Result<Vec<Tensor>> {
-    let (entries, data) = checked(file, path)?;
+    let (header, data) = header::split(file, path)?;
+    let entries = checked(header, data.len(), path)?;
     let convert = |entry: Entry| {
         let bytes = &data[entry.begin..entry.end];
         let count = entry.shape.iter().product();
@@ -69,15 +71,16 @@ pub fn read_bytes(file: &[u8], path: &Path, non_finite: NonFinite) -> Result<Vec
     entries.into_iter().map(convert).collect()
 }
 
-/// The tensors of a file that both the walk of its header and the safetensors crate accept, and their data.
-fn checked<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a [u8])> {
-    let (entries, data) = header::parse(file, path)?;
-    let theirs = SafeTensors::deserialize(file).map_err(|e| Error::bad_file(path, "header", "", e.to_string()))?;
-    if theirs.len() != entries.len() {
+/// The tensors of a header that both its walk here and the safetensors crate accept.
+fn checked(header: &[u8], data: usize, path: &Path) -> Result<Vec<Entry>> {
+    let entries = header::parse(header, data, path)?;
+    let theirs: Metadata =
+        serde_json::from_slice(header).map_err(|e| Error::bad_file(path, "header", "", json::message(&e)))?;
+    if theirs.tensors().len() != entries.len() {
         let limit = format!("must be {}", entries.len());
-        return Err(Error::bad_file(path, "number of tensors", theirs.len(), limit));
+        return Err(Error::bad_file(path, "number of tensors", theirs.tensors().len(), limit));
     }
-    Ok((entries, data))
+    Ok(entries)
 }
 
 /// An open file whose header is checked; tensors are copied out of it one by one.
@@ -97,8 +100,11 @@ impl File {
     pub fn open(path: impl AsRef<Path>, access: Access) -> Result<File> {
         let path = path.as_ref();
         let source = Source::open(path, access)?;
-        let (entries, data) = checked(source.bytes(), path)?;
-        let data = source.bytes().len() - data.len();
+        let (header, numbers) = header::split(source.bytes(), path)?;
+        // Of its own from here on: what is checked is what is used, whatever others do to the file.
+        let header = header.to_vec();
+        let entries = checked(&header, numbers.len(), path)?;
+        let data = source.bytes().len() - numbers.len();
         Ok(File { path: path.to_path_buf(), source, entries, data })
     }
 
@@ -125,10 +131,10 @@ impl File {
         widen(entry, self.bytes(entry), &self.path, non_finite, out)
     }
 
-    /// Checks that the file has the length that it had, to be asked once everything is copied.
+    /// Checks that nobody has written to the file, to be asked once everything is copied.
     ///
     /// # Errors
-    /// `BadFile` for a length that changed; `Io`.
+    /// `BadFile` for a file that changed; `Io`.
     pub fn unchanged(&self) -> Result<()> {
         self.source.unchanged()
     }
@@ -226,6 +232,7 @@ pub fn check_shapes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::SafeTensors;
 
     /// A file of this header and these data bytes.
     fn file(header: &str, data: usize) -> Vec<u8> {

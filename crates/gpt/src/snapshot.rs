@@ -216,14 +216,24 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
     let Body { model, params, path, step, settings, skipped, own } = open_body(folder, access)?;
     let config = model.config();
     let tokenizer = if own { Tokenizer::load(&path)? } else { Tokenizer::of_folder(&path, config.arch)? };
-    // A table may have rows that no token uses, up to a rounder number; one that this project made has none.
-    let fits =
-        if own { tokenizer.vocab_size() == config.vocab_size } else { tokenizer.vocab_size() <= config.vocab_size };
-    if !fits {
-        let limit = format!("must be the tokenizer's {}", tokenizer.vocab_size());
-        return Err(Error::bad_file(path.join("config.json"), "vocab_size", config.vocab_size, limit));
+    if own && tokenizer.vocab_size() != config.vocab_size {
+        return Err(unlike(&path, config, &tokenizer));
     }
+    check_tokenizer(&path, config, &tokenizer)?;
     Ok(Trained { model, params, tokenizer, path, step, settings, skipped })
+}
+
+/// Checks that every token of a folder's tokenizer has a row in its model's table. The table may have more, up to a
+/// rounder number.
+/// # Errors
+/// `BadFile` naming both sizes.
+pub fn check_tokenizer(folder: &Path, config: &Config, tokenizer: &Tokenizer) -> Result<()> {
+    if tokenizer.vocab_size() <= config.vocab_size { Ok(()) } else { Err(unlike(folder, config, tokenizer)) }
+}
+
+fn unlike(folder: &Path, config: &Config, tokenizer: &Tokenizer) -> Error {
+    let limit = format!("must be the tokenizer's {}", tokenizer.vocab_size());
+    Error::bad_file(folder.join("config.json"), "vocab_size", config.vocab_size, limit)
 }
 
 /// As [`open`], without looking for a tokenizer.

@@ -1,7 +1,7 @@
 //! A model that reads prompts and writes tokens: how long either takes, and the bytes that a token cannot do without.
 
 use crate::cases::ids;
-use longhand_gpt::error::{Error, Result};
+use longhand_gpt::error::Result;
 use longhand_gpt::generate::Session;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::sampling::greedy;
@@ -16,7 +16,6 @@ pub const PROMPT: usize = 16;
 pub struct Generation<'a> {
     session: Session<'a>,
     vocab: usize,
-    context: usize,
 }
 
 impl<'a> Generation<'a> {
@@ -24,18 +23,7 @@ impl<'a> Generation<'a> {
     /// Out of memory.
     pub fn new(ctx: &Ctx, model: &'a Gpt, weights: &'a PackedParams) -> Result<Self> {
         let session = Session::new(ctx, model, Weights::Packed(weights), 1)?;
-        Ok(Generation { session, vocab: model.config().vocab_size, context: model.config().n_positions })
-    }
-
-    /// Whether the context holds `tokens`, all of a prompt and of what is generated.
-    ///
-    /// # Errors
-    /// It does not, or there are none.
-    pub fn check(&self, tokens: usize) -> Result<()> {
-        match tokens == 0 || tokens > self.context {
-            true => Err(Error::config("tokens", tokens, format!("must be from 1 to {}, the context", self.context))),
-            false => Ok(()),
-        }
+        Ok(Generation { session, vocab: model.config().vocab_size })
     }
 
     /// Seconds to read a prompt of `tokens` random ids, up to the logits of the last.

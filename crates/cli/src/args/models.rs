@@ -1,4 +1,4 @@
-//! Arguments of the commands that look at models: score, eval, inspect, convert.
+//! Arguments of the commands that look at models: score, eval, inspect, convert, bench generate.
 
 use clap::Args;
 use std::path::PathBuf;

@@ -39,7 +39,7 @@ pub struct FinetuneArgs {
     /// classification, entailment, similarity, choice, tagging, span or sequence [default: the layout's].
     #[arg(long, value_name = "KIND", value_parser = ["classification", "entailment", "similarity", "choice", "tagging", "span", "sequence"])]
     pub task: Option<String>,
-    /// The pre-trained model: a run or a checkpoint [default: the newest run in runs/].
+    /// The pre-trained model: a run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
     #[arg(short = 'm', long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
 

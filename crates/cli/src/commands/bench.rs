@@ -1,4 +1,4 @@
-//! `longhand bench`: how fast this machine trains.
+//! `longhand bench`: how fast this machine trains and generates.
 
 mod generate;
 

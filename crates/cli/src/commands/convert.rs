@@ -10,7 +10,7 @@ use longhand_gpt::snapshot;
 use longhand_gpt::tokenizer::Tokenizer;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Converts; the exit status.
 pub fn run(args: &ConvertArgs) -> Result<u8, Failure> {
@@ -23,14 +23,36 @@ pub fn run(args: &ConvertArgs) -> Result<u8, Failure> {
     }
     // A folder without a tokenizer gives one without; a tokenizer that cannot be read is an error.
     let tokenizer = match Tokenizer::is_in(&body.path) {
-        true => Some(Tokenizer::of_folder(&body.path, body.model.config().arch)?),
+        true => {
+            let tokenizer = Tokenizer::of_folder(&body.path, body.model.config().arch)?;
+            snapshot::check_tokenizer(&body.path, body.model.config(), &tokenizer)?;
+            Some(tokenizer)
+        }
         false => None,
     };
     if tokenizer.is_none() {
         note(&format!("{} has no tokenizer: the new folder has none either", body.path.display()));
     }
-    fs::create_dir_all(&args.out).map_err(|e| Failure::new(format!("{}: {e}", args.out.display())))?;
-    hugging_face::save(&args.out, &body.model, &body.params, tokenizer.as_ref(), dtype)?;
+    // Whole or not at all: written beside it, then moved.
+    let mut beside = args.out.clone().into_os_string();
+    beside.push(".tmp");
+    let beside = PathBuf::from(beside);
+    let at = |path: &Path| {
+        let path = path.display().to_string();
+        move |e: io::Error| Failure::new(format!("{path}: {e}"))
+    };
+    check_out(&beside)?;
+    fs::create_dir_all(&beside).map_err(at(&beside))?;
+    let saved = hugging_face::save(&beside, &body.model, &body.params, tokenizer.as_ref(), dtype)
+        .map_err(Failure::from)
+        .and_then(|()| match fs::remove_dir(&args.out) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at(&args.out)(e)),
+            _ => fs::rename(&beside, &args.out).map_err(at(&args.out)),
+        });
+    if saved.is_err() {
+        let _ = fs::remove_dir_all(&beside);
+    }
+    saved?;
     print_line(&args.out.display().to_string());
     Ok(0)
 }

@@ -33,7 +33,9 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     check_memory(&trained, ids.len())?;
     let workers = Workers::new(args.threads)?;
-    let packed = PackedParams::pack_as(&workers.ctx, &trained.params, weight_type(&args.weights))?;
+    let Trained { model, params, tokenizer, .. } = trained;
+    let packed = PackedParams::pack_as(&workers.ctx, &params, weight_type(&args.weights))?;
+    drop(params);
     let options = Options {
         sampling,
         max_tokens: usize::try_from(args.n_predict).ok(),
@@ -49,7 +51,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     if args.seed == -1 && args.temp > 0.0 {
         note(&format!("seed {}", options.sampling.seed));
     }
-    let (model, tokenizer, weights) = (&trained.model, &trained.tokenizer, Weights::Packed(&packed));
+    let (model, tokenizer, weights) = (&model, &tokenizer, Weights::Packed(&packed));
     let mut screen = Screen::new(&prompts);
     let each = |i: usize, piece: &str| screen.write(i, piece);
     let done = workers.run(|| complete(&workers.ctx, model, weights, tokenizer, &ids, &options, each))?;

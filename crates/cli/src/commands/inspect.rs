@@ -7,9 +7,11 @@ use crate::machine::human_bytes;
 use crate::progress::{print_line, thousands};
 use longhand_gpt::checkpoint;
 use longhand_gpt::config::{Arch, Config};
+use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::hugging_face::{self, Described};
 use longhand_gpt::mmap::Access;
 use longhand_gpt::run_dir;
+use longhand_gpt::snapshot;
 use longhand_gpt::tokenizer::{Kind, Tokenizer};
 use serde_json::json;
 
@@ -21,11 +23,19 @@ pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
         true => checkpoint::newest(run_dir::checkpoints_of(&named))?
             .ok_or_else(|| Failure::new(format!("{}: has no checkpoint yet", named.display())))?,
     };
+    if is_tuned(&folder) {
+        return Err(Failure::new(format!("{}: is a net tuned for a task: longhand predict asks it", folder.display())));
+    }
+    if !hugging_face::is_model(&folder) {
+        // The line of every command that opens a model.
+        snapshot::open_body(&folder, Access::Map)?;
+    }
     let Described { config, tensors, ignored } = hugging_face::describe(&folder, Access::Map)?;
     let tokenizer = match Tokenizer::is_in(&folder) {
         true => Some(Tokenizer::of_folder(&folder, config.arch)?),
         false => None,
     };
+    let problem = tokenizer.as_ref().and_then(|t| snapshot::check_tokenizer(&folder, &config, t).err());
     let numbers = config.param_count();
     // Keys and values of every layer, for a whole context.
     let cache = 2 * 4 * [config.n_layer, config.n_embd, config.n_positions].iter().map(|x| *x as u64).product::<u64>();
@@ -38,6 +48,7 @@ pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
         let line = json!({
             "folder": folder, "config": config.to_hf_json(), "parameters": numbers, "stored_bytes": stored,
             "f32_bytes": 4 * numbers, "cache_bytes_per_sequence": cache, "tensors": list, "ignored": ignored,
+            "problem": problem.map(|e| e.to_string()),
             "tokenizer": tokenizer.as_ref().map(|t| json!({"kind": t.kind().name(), "vocab_size": t.vocab_size()})),
         });
         print_line(&line.to_string());
@@ -58,6 +69,9 @@ pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
         Some(t) => format!("{}, {} tokens", t.kind().name(), thousands(t.vocab_size() as u64)),
     };
     show("tokenizer", words);
+    if let Some(problem) = &problem {
+        show("does not fit", problem.to_string());
+    }
     show("on disk", human_bytes(stored));
     show(
         "in memory",

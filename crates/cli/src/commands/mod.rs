@@ -22,6 +22,7 @@ use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::run_dir::{self, RUNS};
 use longhand_tensor::matmul::WeightType;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The largest text file read whole into memory: far beyond every context, and hours of evaluation.
@@ -57,11 +58,16 @@ fn model_folder(named: &Option<PathBuf>) -> Result<PathBuf, Failure> {
 fn read_text(path: &Path, most: u64) -> Result<String, Failure> {
     let at = |problem: String| Failure::new(format!("{}: {problem}", path.display()));
     let meta = fs::metadata(path).map_err(|e| at(e.to_string()))?;
-    if meta.len() > most {
+    if !meta.is_file() {
+        return Err(at("is a folder, a pipe or a device; give a file".into()));
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|e| at(e.to_string()))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|e| at(e.to_string()))?;
+    if bytes.len() as u64 > most {
         let (has, limit) = (human_bytes(meta.len()), human_bytes(most));
         return Err(at(format!("has {has}, and must have at most {limit}")));
     }
-    let bytes = fs::read(path).map_err(|e| at(e.to_string()))?;
     String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))
 }
 

@@ -52,8 +52,8 @@ pub struct Entry {
     pub(super) end: usize,
 }
 
-/// The tensors of a file in the order of their data, and the data. They cover it without gap or overlap.
-pub(super) fn parse<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a [u8])> {
+/// The header of a file, and its data.
+pub(super) fn split<'a>(file: &'a [u8], path: &Path) -> Result<(&'a [u8], &'a [u8])> {
     let Some((length, rest)) = file.split_first_chunk::<8>() else {
         let limit = "must be at least 8, the length of the header";
         return Err(Error::bad_file(path, "size", format!("{} bytes", file.len()), limit));
@@ -63,7 +63,11 @@ pub(super) fn parse<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a 
         let limit = format!("must be from 2 to {MAX_HEADER}, within the file");
         return Err(Error::bad_file(path, "header length", length, limit));
     }
-    let (header, data) = rest.split_at(length as usize);
+    Ok(rest.split_at(length as usize))
+}
+
+/// The tensors of a header in the order of their data, `data` bytes, which they cover without gap or overlap.
+pub(super) fn parse(header: &[u8], data: usize, path: &Path) -> Result<Vec<Entry>> {
     if header[0] != b'{' {
         return Err(Error::bad_file(path, "header", "", "must begin with {"));
     }
@@ -75,15 +79,15 @@ pub(super) fn parse<'a>(file: &'a [u8], path: &Path) -> Result<(Vec<Entry>, &'a 
     let mut covered = 0;
     let mut checked = Vec::with_capacity(entries.len());
     for entry in entries {
-        let entry = check(entry, covered, data.len(), path)?;
+        let entry = check(entry, covered, data, path)?;
         covered = entry.end;
         checked.push(entry);
     }
-    if covered != data.len() {
-        let limit = format!("{} bytes follow the last tensor", data.len() - covered);
+    if covered != data {
+        let limit = format!("{} bytes follow the last tensor", data - covered);
         return Err(Error::bad_file(path, "size", "", limit));
     }
-    Ok((checked, data))
+    Ok(checked)
 }
 
 /// Checks one tensor that has to begin at `covered` of `len` bytes.

@@ -79,10 +79,14 @@ pub fn write_as(out: &mut dyn Write, tensors: &[NamedTensor<'_>], dtype: Dtype) 
         if elements != Some(t.data.len()) {
             return wrong(format!("the tensor {} has {} numbers for the shape {:?}", t.name, t.data.len(), t.shape));
         }
-        if dtype == Dtype::F16
-            && let Some(at) = t.data.iter().position(|x| x.is_finite() && x.abs() >= 65_520.0)
-        {
-            return wrong(format!("the tensor {}, element {at} = {}: f16 ends at 65504", t.name, t.data[at]));
+        let (limit, name, last) = match dtype {
+            Dtype::F32 => (f32::INFINITY, "f32", f32::MAX),
+            Dtype::F16 => (65_520.0, "f16", 65_504.0),
+            // Halfway from the last bfloat16 to what would come next.
+            Dtype::Bf16 => (f32::from_bits(0x7F7F_8000), "bf16", bf16::widen(0x7F7F)),
+        };
+        if let Some(at) = t.data.iter().position(|x| x.is_finite() && x.abs() >= limit) {
+            return wrong(format!("the tensor {}, element {at} = {}: {name} ends at {last:e}", t.name, t.data[at]));
         }
         let end = begin + (dtype.bytes() * t.data.len()) as u64;
         let entry = json!({"dtype": dtype.name().to_uppercase(), "shape": t.shape, "data_offsets": [begin, end]});
@@ -167,7 +171,7 @@ mod tests {
         let mut out = Vec::new();
         let e =
             write_as(&mut out, &[NamedTensor { name: "x", shape: &[2], data: &[1.0, 7e4] }], Dtype::F16).unwrap_err();
-        assert_eq!(e.to_string(), "the tensor x, element 1 = 70000: f16 ends at 65504");
+        assert_eq!(e.to_string(), "the tensor x, element 1 = 70000: f16 ends at 6.5504e4");
     }
 
     /// A half's value by its definition.

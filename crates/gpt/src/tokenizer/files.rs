@@ -123,6 +123,12 @@ impl Tokenizer {
                 object["eos_token"] = end.into();
             }
         }
+        #[cfg(feature = "text")]
+        if let Model::Words(words) = &self.model {
+            for object in [&mut config, &mut map] {
+                object["unk_token"] = words.unknown().into();
+            }
+        }
         if self.adds_bos {
             config["add_bos_token"] = true.into();
         }
@@ -155,7 +161,7 @@ impl Tokenizer {
     /// Whether a folder has the files of a tokenizer.
     pub fn is_in(folder: impl AsRef<Path>) -> bool {
         let has = |name: &str| folder.as_ref().join(name).exists();
-        has(TOKENIZER_JSON) || TWO_FILES.iter().any(|(a, b)| has(a) && has(b))
+        has(TOKENIZER_JSON) || TWO_FILES.iter().any(|(a, b)| has(a) || has(b))
     }
 
     /// Reads the tokenizer of a folder that another project wrote: tokenizer.json, or a vocabulary and merges in two files,
@@ -173,6 +179,15 @@ impl Tokenizer {
                 Tokenizer::from_two(&vocab, &merges, arch)
             }
             None if !folder.join(TOKENIZER_JSON).exists() => {
+                let alone = TWO_FILES.iter().flat_map(|(a, b)| [(a, b), (b, a)]).find(|(a, _)| folder.join(a).exists());
+                if let Some((there, missing)) = alone {
+                    return Err(Error::bad_file(
+                        folder.join(there),
+                        "tokenizer",
+                        "",
+                        format!("needs {missing} beside it"),
+                    ));
+                }
                 let limit = format!("must be there as {TOKENIZER_JSON}, or as vocab.json and merges.txt");
                 Err(Error::bad_file(folder, "tokenizer", "", limit))
             }
@@ -195,6 +210,9 @@ impl Tokenizer {
             let pair = merge(line.split_once(' '), &vocab)
                 .map_err(|limit| Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit))?;
             merges.push(pair);
+        }
+        if merges.is_empty() {
+            return Err(Error::bad_file(merges_path, "merges", "", "has none: must have a pair of tokens a line"));
         }
         let special = if arch == Arch::Gpt1 { UNKNOWN } else { END_OF_TEXT };
         let Some(&id) = vocab.get(special) else {

@@ -8,7 +8,6 @@ use crate::machine::peak_memory;
 use crate::pool::Workers;
 use crate::progress::print_line;
 use longhand_gpt::config::Config;
-use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::snapshot::{self, Body};
@@ -30,11 +29,18 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     }
     let workers = Workers::new(args.threads)?;
     let (name, model, params) = model(args)?;
-    for tokens in args.n_prompt.iter().copied().chain(args.n_gen.iter().map(|n| n + PROMPT)) {
-        let context = model.config().n_positions;
-        if tokens == 0 || tokens > context {
-            return Err(Error::config("tokens", tokens, format!("must be from 1 to {context}, the context")).into());
-        }
+    let context = model.config().n_positions;
+    let refused = |name: &str, n: usize, most: usize| {
+        let limit =
+            format!("must be at most {most}: the context is {context}, and texts are written behind {PROMPT} tokens");
+        Failure::usage(format!("{name} = {n}: {limit}"))
+    };
+    let written = context.saturating_sub(PROMPT);
+    if let Some(n) = args.n_prompt.iter().find(|n| **n > context) {
+        return Err(refused("n_prompt", *n, context));
+    }
+    if let Some(n) = args.n_gen.iter().find(|n| **n > written) {
+        return Err(refused("n_gen", *n, written));
     }
     let (isa, threads) = (workers.ctx.isa(), workers.ctx.threads());
     if !args.json && !args.csv {
@@ -49,8 +55,9 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
         // A token reads every weight once: what a stream of as many bytes takes.
         let bandwidth = workers.run(|| Stream::new(Traffic::Read, bytes).best(isa, 8));
         let mut generation = Generation::new(&workers.ctx, &model, &packed)?;
+        // As in llama-bench, none of a kind is no row.
         let reads = args.n_prompt.iter().map(|n| (true, *n));
-        for (prompt, tokens) in reads.chain(args.n_gen.iter().map(|n| (false, *n))) {
+        for (prompt, tokens) in reads.chain(args.n_gen.iter().map(|n| (false, *n))).filter(|(_, n)| *n > 0) {
             let mut seconds = Vec::new();
             for i in 0..=args.repetitions {
                 let once = workers.run(|| {

@@ -69,6 +69,13 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
         None => newest_run(false, "using")?,
     };
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
+    // New tokens stand right behind the known ones.
+    let (tokens, rows) = (base.tokenizer.vocab_size(), base.model.config().vocab_size);
+    if tokens != rows {
+        let config = base.path.join("config.json");
+        let limit = format!("must be the tokenizer's {tokens} to be fine-tuned");
+        return Err(Failure::new(format!("{}: vocab_size = {rows}: {limit}", config.display())));
+    }
     let (examples, held_out) = read(args)?;
     let args = plan::resolved(args, &base, &base_path, &examples)?;
     let planned = Planned::new(&args, &base, &base_path, &examples, held_out, workers)?;

@@ -76,11 +76,12 @@ pub struct BenchGenerateArgs {
     /// A run, a checkpoint or a Hugging Face folder instead of a preset.
     #[arg(short = 'm', long, value_name = "FOLDER", conflicts_with = "preset")]
     pub model: Option<PathBuf>,
-    /// Tokens of a prompt to read; several give a row each.
-    #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',', default_values_t = [512])]
+    /// Tokens of a prompt to read; several give a row each [default: 512, or what the context holds].
+    #[arg(short = 'p', long, value_name = "N,…", value_delimiter = ',')]
     pub n_prompt: Vec<usize>,
-    /// Tokens to write, behind a prompt of 16 that is read in the same time; several give a row each.
-    #[arg(short = 'n', long, value_name = "N,…", value_delimiter = ',', default_values_t = [128])]
+    /// Tokens to write, behind a prompt of 16 that is read in the same time; several give a row each [default: 128, or what
+    /// the context holds].
+    #[arg(short = 'n', long, value_name = "N,…", value_delimiter = ',')]
     pub n_gen: Vec<usize>,
     /// Repetitions of each row, behind one that does not count.
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5)]

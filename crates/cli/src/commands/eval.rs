@@ -26,7 +26,7 @@ pub fn run(args: &EvalArgs) -> Result<u8, Failure> {
     let ids = trained.tokenizer.encode(&text, Special::Text)?;
     let workers = Workers::new(args.threads)?;
     let Trained { model, params, tokenizer, .. } = trained;
-    let packed = PackedParams::pack(&workers.ctx, &params)?;
+    let packed = workers.run(|| PackedParams::pack(&workers.ctx, &params))?;
     drop(params);
     let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
     let began = Instant::now();

@@ -34,7 +34,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     check_memory(&trained, ids.len())?;
     let workers = Workers::new(args.threads)?;
     let Trained { model, params, tokenizer, .. } = trained;
-    let packed = PackedParams::pack_as(&workers.ctx, &params, weight_type(&args.weights))?;
+    let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(&args.weights)))?;
     drop(params);
     let options = Options {
         sampling,

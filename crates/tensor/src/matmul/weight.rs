@@ -2,10 +2,12 @@
 
 use super::pack::PackB;
 use super::params::PANEL;
+use crate::arena::Block;
 use crate::bf16;
-use crate::ctx::{Ctx, Line};
+use crate::ctx::Ctx;
 use crate::error::{Error, Result, expect_len};
 use crate::matrix::MatRef;
+use crate::parallel::{self, RowsMut};
 use crate::shape;
 use crate::simd::{Kernel, Simd, dispatch_on};
 
@@ -23,24 +25,13 @@ pub enum WeightType {
 ///
 /// A tied embedding table (V, C) packed as its transpose, `Weight::pack(ctx, wte.t())`, multiplies as the head and
 /// serves rows of the table as `copy_col`.
-#[derive(Clone)]
 pub struct Weight {
-    /// A row of a panel each.
-    lines: Lines,
+    /// The panels' numbers; of bfloat16 two in the place of a float.
+    data: Block,
+    kind: WeightType,
     rows: usize,
     cols: usize,
 }
-
-#[derive(Clone)]
-enum Lines {
-    F32(Vec<Line>),
-    Bf16(Vec<HalfLine>),
-}
-
-/// Sixteen bfloat16 on a 32-byte boundary.
-#[derive(Clone, Copy)]
-#[repr(C, align(32))]
-struct HalfLine([u16; PANEL]);
 
 /// The first element of a panel, whose K·16 elements are readable from there.
 pub(super) enum Panel {
@@ -48,10 +39,13 @@ pub(super) enum Panel {
     Bf16(*const u16),
 }
 
+/// Panels that a task packs.
+const PANELS: usize = 8;
+
 impl Weight {
-    /// Packs a copy of `b` (K, N), any strides, on this thread: the same bits for every `ctx`.
+    /// Packs a copy of `b` (K, N), any strides: the same bits for every `ctx`.
     ///
-    /// Cost: reads K·N floats, writes K·N rounded up to whole panels.
+    /// Cost: reads K·N floats, writes K·N rounded up to whole panels, on all threads of `ctx`.
     /// # Errors
     /// `SizeOverflow` or `OutOfMemory` when the copy does not fit.
     pub fn pack(ctx: &Ctx, b: MatRef<'_>) -> Result<Weight> {
@@ -62,38 +56,44 @@ impl Weight {
     /// # Errors
     /// As [`Weight::pack`].
     pub fn pack_as(ctx: &Ctx, b: MatRef<'_>, kind: WeightType) -> Result<Weight> {
-        let _timed = ctx.time("Weight::pack");
+        let op = "Weight::pack";
+        let _timed = ctx.time(op);
         let (k, n) = (b.rows(), b.cols());
-        let count = shape::product2("Weight::pack", k, n.div_ceil(PANEL))?;
+        let panels = n.div_ceil(PANEL);
+        let width = shape::product2(op, k, PANEL)?;
+        let numbers = shape::product2(op, width, panels)?;
+        let mut data = Block::zeroed(if kind == WeightType::F32 { numbers } else { numbers / 2 })?;
         let (rs, cs) = (b.row_stride(), b.col_stride());
-        let pack = |p: usize, panel: &mut [Line]| {
-            assert_eq!(panel.len(), k);
+        let pack = |p: usize, panel: &mut [f32]| {
+            assert_eq!(panel.len(), width);
             // The panel's k·16 floats are writable, and columns 16·p .. of b exist for every row: PackB's terms.
             let src = b.data().as_ptr().wrapping_add(p * PANEL * cs);
             let cols = (n - p * PANEL).min(PANEL);
-            dispatch_on(ctx.isa(), PackB { dst: panel.as_mut_ptr().cast(), src, rs, cs, kc: k, cols });
+            dispatch_on(ctx.isa(), PackB { dst: panel.as_mut_ptr(), src, rs, cs, kc: k, cols });
         };
-        let lines = match kind {
+        match kind {
+            _ if width == 0 => (),
             WeightType::F32 => {
-                let mut packed = reserved(count, Line([0.0; PANEL]))?;
-                for (p, panel) in packed.chunks_exact_mut(k.max(1)).enumerate() {
-                    pack(p, panel);
-                }
-                Lines::F32(packed)
+                parallel::for_each_rows(ctx, RowsMut::new(&mut data, width), panels, PANELS, |first, some| {
+                    for (i, panel) in some.into_slice().chunks_exact_mut(width).enumerate() {
+                        pack(first + i, panel);
+                    }
+                });
             }
             WeightType::Bf16 => {
-                let mut packed = reserved(count, HalfLine([0; PANEL]))?;
-                let mut one = reserved(k, Line([0.0; PANEL]))?;
-                for (p, panel) in packed.chunks_exact_mut(k.max(1)).enumerate() {
-                    pack(p, &mut one);
-                    for (half, line) in panel.iter_mut().zip(&one) {
-                        half.0 = line.0.map(bf16::round);
+                let halves: &mut [u16] = bytemuck::cast_slice_mut(&mut data);
+                parallel::for_each_rows(ctx, RowsMut::new(halves, width), panels, PANELS, |first, some| {
+                    let mut one = ctx.scratch(width);
+                    for (i, panel) in some.into_slice().chunks_exact_mut(width).enumerate() {
+                        pack(first + i, &mut one);
+                        for (half, x) in panel.iter_mut().zip(one.iter()) {
+                            *half = bf16::round(*x);
+                        }
                     }
-                }
-                Lines::Bf16(packed)
+                });
             }
-        };
-        Ok(Weight { lines, rows: k, cols: n })
+        }
+        Ok(Weight { data, kind, rows: k, cols: n })
     }
 
     /// K.
@@ -106,18 +106,20 @@ impl Weight {
     }
     /// Bytes of memory, padding included.
     pub fn bytes(&self) -> usize {
-        match &self.lines {
-            Lines::F32(lines) => size_of_val(&lines[..]),
-            Lines::Bf16(lines) => size_of_val(&lines[..]),
-        }
+        size_of_val(&self.data[..])
     }
 
     /// Row k of panel p.
     fn line(&self, p: usize, k: usize) -> [f32; PANEL] {
-        match &self.lines {
-            Lines::F32(lines) => lines[p * self.rows + k].0,
-            Lines::Bf16(lines) => lines[p * self.rows + k].0.map(bf16::widen),
+        let at = (p * self.rows + k) * PANEL;
+        match self.kind {
+            WeightType::F32 => core::array::from_fn(|l| self.data[at + l]),
+            WeightType::Bf16 => core::array::from_fn(|l| bf16::widen(self.halves()[at + l])),
         }
+    }
+
+    fn halves(&self) -> &[u16] {
+        bytemuck::cast_slice(&self.data)
     }
 
     /// Copies column j into `out` (K).
@@ -151,15 +153,16 @@ impl Weight {
     }
 
     pub(super) fn is_bf16(&self) -> bool {
-        matches!(self.lines, Lines::Bf16(_))
+        self.kind == WeightType::Bf16
     }
 
     /// Panel p.
     pub(super) fn panel(&self, p: usize) -> Panel {
         assert!(p * PANEL < self.cols, "panel {p} of {} columns", self.cols);
-        match &self.lines {
-            Lines::F32(lines) => Panel::F32(lines[p * self.rows..].as_ptr().cast()),
-            Lines::Bf16(lines) => Panel::Bf16(lines[p * self.rows..].as_ptr().cast()),
+        let at = p * self.rows * PANEL;
+        match self.kind {
+            WeightType::F32 => Panel::F32(self.data[at..].as_ptr()),
+            WeightType::Bf16 => Panel::Bf16(self.halves()[at..].as_ptr()),
         }
     }
 }
@@ -169,15 +172,6 @@ impl core::fmt::Debug for Weight {
         let kind = if self.is_bf16() { ", bf16" } else { "" };
         write!(f, "Weight({}, {}{kind})", self.rows, self.cols)
     }
-}
-
-/// `count` copies of `empty`.
-fn reserved<T: Copy>(count: usize, empty: T) -> Result<Vec<T>> {
-    let bytes = shape::product2("Weight::pack", count, size_of::<T>())?;
-    let mut all = Vec::new();
-    all.try_reserve_exact(count).map_err(|_| Error::OutOfMemory { what: "a packed weight", bytes })?;
-    all.resize(count, empty);
-    Ok(all)
 }
 
 /// Panels of bfloat16 as panels of f32, `lines` steps of k of each.

@@ -36,10 +36,12 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
         Failure::usage(format!("{name} = {n}: {limit}"))
     };
     let written = context.saturating_sub(PROMPT);
-    if let Some(n) = args.n_prompt.iter().find(|n| **n > context) {
+    let or = |asked: &[usize], usual: usize| if asked.is_empty() { vec![usual] } else { asked.to_vec() };
+    let (n_prompt, n_gen) = (or(&args.n_prompt, context.min(512)), or(&args.n_gen, written.min(128)));
+    if let Some(n) = n_prompt.iter().find(|n| **n > context) {
         return Err(refused("n_prompt", *n, context));
     }
-    if let Some(n) = args.n_gen.iter().find(|n| **n > written) {
+    if let Some(n) = n_gen.iter().find(|n| **n > written) {
         return Err(refused("n_gen", *n, written));
     }
     let (isa, threads) = (workers.ctx.isa(), workers.ctx.threads());
@@ -50,14 +52,14 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
         print_line("model,size_bytes,weights,threads,test,tokens_per_second,deviation,of_bandwidth");
     }
     for kind in &args.weights {
-        let packed = PackedParams::pack_as(&workers.ctx, &params, weight_type(kind))?;
+        let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(kind)))?;
         let bytes = packed.bytes();
         // A token reads every weight once: what a stream of as many bytes takes.
         let bandwidth = workers.run(|| Stream::new(Traffic::Read, bytes).best(isa, 8));
         let mut generation = Generation::new(&workers.ctx, &model, &packed)?;
         // As in llama-bench, none of a kind is no row.
-        let reads = args.n_prompt.iter().map(|n| (true, *n));
-        for (prompt, tokens) in reads.chain(args.n_gen.iter().map(|n| (false, *n))).filter(|(_, n)| *n > 0) {
+        let reads = n_prompt.iter().map(|n| (true, *n));
+        for (prompt, tokens) in reads.chain(n_gen.iter().map(|n| (false, *n))).filter(|(_, n)| *n > 0) {
             let mut seconds = Vec::new();
             for i in 0..=args.repetitions {
                 let once = workers.run(|| {

@@ -131,7 +131,7 @@ fn story_report(
     let closed = gap_closed(five, floor.mean(), own);
     print_line(&format!("\nof the gap from 5-gram to floor, the model closes {:.1}%", 100.0 * closed));
 
-    let packed = PackedParams::pack(&workers.ctx, run.trainer.params())?;
+    let packed = workers.run(|| PackedParams::pack(&workers.ctx, run.trainer.params()))?;
     let (ctx, gpt, tokenizer) = (&workers.ctx, run.trainer.model(), &run.tokenizer);
     let (n, longest, seed) = (defaults::stories::WRITTEN, 2 * validation.longest(), run.settings.seed);
     let weights = Weights::Packed(&packed);

@@ -1,0 +1,117 @@
+//! Models in and out: a run, converted, is the same model to every command; what is wrong has one line.
+
+mod common;
+
+use common::Folder;
+use serde_json::Value;
+use std::fs;
+
+/// A folder with a run `r` of a second, and `h`, the same model as a Hugging Face folder.
+fn converted(name: &str) -> Folder {
+    let f = Folder::new(name);
+    f.text();
+    f.run(&f.tiny("--max-iters 3 --arch gpt2 --out-dir r")).good();
+    assert_eq!(f.run("convert -m r h").good().trim(), "h");
+    f
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[test]
+fn a_run_and_its_conversion_are_one_model() {
+    let f = converted("models-same");
+    for (words, of) in [("score --json The", "TEXT"), ("generate -s 1 -n 12 -p The", "TEXT"), ("eval t.txt --json", "")]
+    {
+        let ask = |model: &str| {
+            let out = f.run(&format!("{words} -m {model}")).good();
+            // The time differs, and the run is named.
+            out.lines()
+                .filter(|l| !l.contains("using"))
+                .map(|l| l.split(",\"seconds\"").next().unwrap().to_string())
+                .collect::<Vec<_>>()
+        };
+        let [run, folder] = ["r", "h"].map(ask);
+        assert!(!run.is_empty() && run == folder, "{words} {of}: {run:?} {folder:?}");
+    }
+    let scored = json(&f.run("score --json -m h The").good());
+    let ids: Vec<String> = scored["ids"].as_array().unwrap().iter().map(Value::to_string).collect();
+    assert_eq!(scored["log_probs"].as_array().unwrap().len(), ids.len() - 1);
+    let again = json(&f.run(&format!("score --json -m h --ids {}", ids.join(","))).good());
+    assert_eq!(again, scored);
+
+    let seen = json(&f.run("inspect h --json").good());
+    assert_eq!((&seen["tokenizer"]["kind"], &seen["problem"]), (&Value::from("bytes"), &Value::Null));
+    assert_eq!(seen["stored_bytes"], seen["f32_bytes"]);
+    assert!(f.run("inspect r").good().contains("gpt2 (pre-norm), 1 blocks, 2 heads, 16 channels, context 16"));
+
+    // Half the bytes, and nearly the same model.
+    f.run("convert -m h --dtype bf16 b").good();
+    let halved = json(&f.run("inspect b --json").good());
+    assert_eq!(2 * halved["stored_bytes"].as_u64().unwrap(), seen["stored_bytes"].as_u64().unwrap());
+    let near = |a: &Value, b: &Value| (a["total"].as_f64().unwrap() - b["total"].as_f64().unwrap()).abs() < 0.1;
+    assert!(near(&json(&f.run("score --json -m b The").good()), &scored));
+    // Rounded once, weights kept as bf16 are the same weights.
+    let text = |weights: &str| f.run(&format!("generate -m b -s 1 -n 12 --temp 0 -p The --weights {weights}")).good();
+    assert_eq!(text("f32").len(), text("bf16").len());
+}
+
+#[test]
+fn explained_tokens_stand_beside_their_alternatives() {
+    let f = converted("models-explain");
+    let out = f.command("generate -m h -s 1 -n 3 --ignore-eos -p The --explain").output().unwrap();
+    let told = String::from_utf8(out.stderr).unwrap();
+    let lines: Vec<&str> = told.lines().filter(|l| l.contains(" of ")).collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines.iter().all(|l| l.matches('%').count() == 5), "{told}");
+}
+
+#[test]
+fn what_is_wrong_has_one_line() {
+    let f = converted("models-wrong");
+    let line = |words: &str| f.run(words).refused(1);
+    assert_eq!(line("convert -m r h"), "h: is not empty; give a folder that does not exist");
+    assert_eq!(line("score -m h T"), "the text has 1 of the two tokens that it must have at least");
+    assert_eq!(line("score -m h --ids 1,999"), "token id 999: must be below V = 257");
+    let long = "x".repeat(40);
+    assert_eq!(
+        line(&format!("score -m h {long}")),
+        "40 tokens exceed the model's context of 16: longhand eval takes a file of any length"
+    );
+    assert_eq!(line("eval -m h none.txt"), "none.txt: No such file or directory (os error 2)");
+    assert_eq!(line("eval -m h /dev/null"), "/dev/null: is a folder, a pipe or a device; give a file");
+    assert_eq!(line("eval -m h h"), "h: is a folder, a pipe or a device; give a file");
+    assert_eq!(line("eval -m h t.txt --stride 0"), "t.txt: stride = 0: must be from 1 to the context, 16");
+    f.write("bad.txt", b"ab\xff");
+    assert_eq!(line("eval -m h bad.txt"), "bad.txt: is not UTF-8: byte 2");
+    f.write("empty.txt", "");
+    assert_eq!(line("eval -m h empty.txt"), "empty.txt: the text has 0 of the two tokens that it must have at least");
+    assert_eq!(f.run("score -m h").refused(2), "score: give a text, --file FILE or --ids N,…");
+    let line = f.run("bench generate -m h -n 9").refused(2);
+    assert_eq!(line, "n_gen = 9: must be at most 0: the context is 16, and texts are written behind 16 tokens");
+
+    // A tokenizer of another vocabulary, none, and one in halves.
+    let config = fs::read_to_string(f.path().join("h/config.json")).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        fs::remove_file(f.path().join("h").join(name)).unwrap();
+    }
+    let line = |words: &str| f.run(words).refused(1);
+    assert_eq!(
+        line("score -m h The"),
+        "h: tokenizer: must be there as tokenizer.json, or as vocab.json and merges.txt"
+    );
+    f.write("h/vocab.json", "{}");
+    assert_eq!(line("convert -m h i"), "h/vocab.json: tokenizer: needs merges.txt beside it");
+    f.write("h/merges.txt", "#version: 0.2\n");
+    assert_eq!(line("convert -m h i"), "h/merges.txt: merges: has none: must have a pair of tokens a line");
+    f.write("h/merges.txt", "a b\n");
+    assert_eq!(
+        line("convert -m h i"),
+        "h/merges.txt: line 1 = \"a b\": names the token \"a\", which model.vocab does not have"
+    );
+    f.write("h/vocab.json", "{\"a\": 0, \"b\": 1, \"ab\": 1}");
+    assert!(line("convert -m h i").starts_with("h/vocab.json: model.vocab: id = 1: belongs to both"));
+    assert!(!f.path().join("i").exists() && !f.path().join("i.tmp").exists());
+    assert_eq!(fs::read_to_string(f.path().join("h/config.json")).unwrap(), config);
+}

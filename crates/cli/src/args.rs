@@ -8,7 +8,7 @@ mod tuning;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
-pub use models::{BenchGenerateArgs, ConvertArgs, EvalArgs, InspectArgs, ScoreArgs};
+pub use models::{BenchGenerateArgs, ConvertArgs, EvalArgs, InspectArgs, ModelArgs, ScoreArgs};
 use std::path::PathBuf;
 pub use tuning::{DemoArgs, EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
@@ -213,9 +213,9 @@ impl TrainArgs {
 /// `longhand generate`.
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArgs {
-    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
-    #[arg(short = 'm', long, value_name = "FOLDER")]
-    pub model: Option<PathBuf>,
+    /// The model, and how it is run.
+    #[command(flatten)]
+    pub run: ModelArgs,
     /// A text to continue; several are continued together. An empty one begins a new text.
     #[arg(short = 'p', long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Vec<String>,
@@ -225,12 +225,6 @@ pub struct GenerateArgs {
     /// Tokens to generate; −1: until the text or the context ends.
     #[arg(short = 'n', long, visible_alias = "predict", value_name = "N", default_value_t = -1)]
     pub n_predict: i64,
-    /// Threads [default: the cores granted to this process].
-    #[arg(short = 't', long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Read the model's files into memory rather than map them while they are copied.
-    #[arg(long)]
-    pub no_mmap: bool,
     /// Temperature; 0 takes the likeliest token.
     #[arg(long, value_name = "X", default_value_t = 0.8)]
     pub temp: f32,

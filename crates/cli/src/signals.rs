@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM: the first asks a run to save and end, the second ends it at once.
 
+use crate::failure::Failure;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::sync::Arc;
@@ -13,7 +14,14 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Watches for SIGINT and SIGTERM from now on.
-    pub fn install() -> std::io::Result<Interrupt> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn install() -> Result<Interrupt, Failure> {
+        Interrupt::registered().map_err(|e| Failure::new(format!("signals: {e}")))
+    }
+
+    fn registered() -> std::io::Result<Interrupt> {
         let interrupt = Interrupt::default();
         let seen = Arc::new(AtomicBool::new(false));
         for (signal, status) in [(SIGINT, 130), (SIGTERM, 143)] {

@@ -45,15 +45,18 @@ pub struct Opened {
     pub model: Gpt,
     /// Its weights.
     pub params: Params,
-    /// Element types of the weights in the files, each once.
-    pub dtypes: Vec<String>,
     /// Tensors of the files that the model has no use for: heads of other tasks.
     pub ignored: Vec<String>,
 }
 
 /// Whether `folder` is one of Hugging Face's, or of OpenAI's GPT-1.
 pub fn is_model(folder: &Path) -> bool {
-    folder.join(CONFIG).exists() || openai::is_model(folder)
+    folder.join(CONFIG).exists() || is_release(folder)
+}
+
+/// Whether `folder` is OpenAI's: without a config.json, which speaks for the files beside it.
+fn is_release(folder: &Path) -> bool {
+    openai::is_model(folder) && !folder.join(CONFIG).exists()
 }
 
 /// Reads a model.
@@ -64,7 +67,7 @@ pub fn is_model(folder: &Path) -> bool {
 /// `Io`, `BadFile` or `Tensors` naming the file, what is wrong in it and what it must be; out of memory.
 pub fn load(folder: impl AsRef<Path>, access: Access) -> Result<Opened> {
     let folder = folder.as_ref();
-    if openai::is_model(folder) && !folder.join(CONFIG).exists() {
+    if is_release(folder) {
         return openai::load(folder, access);
     }
     let (config, files) = read_headers(folder, access)?;
@@ -75,17 +78,14 @@ pub fn load(folder: impl AsRef<Path>, access: Access) -> Result<Opened> {
     let found = files.tensors.iter().filter(|(name, _)| !(config.tie_word_embeddings && *name == HEAD));
     safetensors_io::check_shapes(&files.path, found.map(|(n, p)| (n.as_str(), &files.entry(*p).shape[..])), &expected)?;
     let mut params = Params::zeroed(layout.clone())?;
-    let mut dtypes = BTreeSet::new();
     for id in layout.ids() {
         let place = files.tensors[&layout.spec(id).name];
-        let entry = files.entry(place);
-        dtypes.insert(entry.dtype.to_string());
-        files.files[place.file].copy(entry, NonFinite::Refuse, params.get_mut(id))?;
+        files.files[place.file].copy(files.entry(place), NonFinite::Refuse, params.get_mut(id))?;
     }
     for file in &files.files {
         file.unchanged()?;
     }
-    Ok(Opened { model, params, dtypes: dtypes.into_iter().collect(), ignored: files.ignored })
+    Ok(Opened { model, params, ignored: files.ignored })
 }
 
 /// What a folder says of its model.
@@ -119,17 +119,18 @@ pub struct Stored {
 /// As [`load`], of what is in the headers; shapes are not held against the configuration.
 pub fn describe(folder: impl AsRef<Path>, access: Access) -> Result<Described> {
     let folder = folder.as_ref();
-    if openai::is_model(folder) && !folder.join(CONFIG).exists() {
+    if is_release(folder) {
         return openai::describe(folder);
     }
     let (config, files) = read_headers(folder, access)?;
     let stored = |file: &File| {
-        let each = |e: &Entry| (e.name.clone(), e.dtype, e.shape.clone(), file.bytes(e).len() as u64);
-        file.entries()
-            .iter()
-            .map(each)
-            .map(|(name, dtype, shape, bytes)| Stored { name, dtype, shape, bytes })
-            .collect::<Vec<_>>()
+        let each = |e: &Entry| Stored {
+            name: e.name.clone(),
+            dtype: e.dtype,
+            shape: e.shape.clone(),
+            bytes: file.bytes(e).len() as u64,
+        };
+        file.entries().iter().map(each).collect::<Vec<_>>()
     };
     let tensors = files.files.iter().flat_map(stored).collect();
     Ok(Described { config, tensors, ignored: files.ignored })
@@ -315,7 +316,7 @@ fn is_buffer(name: &str, dims: usize) -> bool {
 
 /// The shard of each tensor.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
-    let file = json::parse(&read_limited(path, MAX_JSON)?, path)?;
+    let file = read_json(path)?;
     let map = get(&file, "weight_map");
     let Some(map) = map.as_object().filter(|m| !m.is_empty()) else {
         return Err(Error::bad_file(path, "weight_map", shown(map), "must be an object of tensors and files"));

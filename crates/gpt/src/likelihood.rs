@@ -127,8 +127,7 @@ impl<'a> Scorer<'a> {
             self.targets.extend_from_slice(&ids[start + 1..start + 1 + len]);
         }
         let vocab = self.model.config().vocab_size;
-        if let Some(at) = self.targets.iter().chain(self.batch.tokens()).position(|&id| id as usize >= vocab) {
-            let id = self.targets.iter().chain(self.batch.tokens()).nth(at).copied().unwrap_or(0);
+        if let Some(id) = self.targets.iter().chain(self.batch.tokens()).find(|id| **id as usize >= vocab) {
             return Err(Error::tokenizer(format!("token id {id}: must be below V = {vocab}")));
         }
         self.losses.clear();

@@ -80,15 +80,20 @@ pub fn penalize(logits: &mut [f32], recent: &[u32], penalty: f32) {
 /// The `n` likeliest tokens and their probabilities under `logits`, the likeliest first, of equals the lowest id.
 pub fn likeliest(logits: &[f32], n: usize) -> Vec<(u32, f64)> {
     let mut order: Vec<(f32, u32)> = logits.iter().zip(0..).map(|(x, id)| (*x, id)).collect();
-    let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-    if n < order.len() && n > 0 {
-        order.select_nth_unstable_by(n - 1, rank);
-    }
+    keep_likeliest(&mut order, n);
     let top = logits.iter().fold(f32::NEG_INFINITY, |a, x| a.max(*x)) as f64;
     let total = logits.iter().fold(0.0, |sum, x| sum + libm::exp(*x as f64 - top));
-    order.truncate(n);
-    order.sort_unstable_by(rank);
     order.iter().map(|(x, id)| (*id, libm::exp(*x as f64 - top) / total)).collect()
+}
+
+/// Keeps the `n` greatest logits, the greatest first, of equals the lowest id.
+fn keep_likeliest(order: &mut Vec<(f32, u32)>, n: usize) {
+    let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if n < order.len() {
+        order.select_nth_unstable_by(n, rank);
+        order.truncate(n);
+    }
+    order.sort_unstable_by(rank);
 }
 
 /// Draws tokens; keeps the memory that sorting needs.
@@ -124,12 +129,7 @@ impl Sampler {
         }
         self.order.clear();
         self.order.extend(logits.iter().zip(0..).map(|(x, id)| (*x, id)));
-        let rank = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-        if o.top_k > 0 && o.top_k < self.order.len() {
-            self.order.select_nth_unstable_by(o.top_k, rank);
-            self.order.truncate(o.top_k);
-        }
-        self.order.sort_unstable_by(rank);
+        keep_likeliest(&mut self.order, if o.top_k > 0 { o.top_k } else { usize::MAX });
         let top = self.order[0].0 as f64;
         let probability = |x: f32, t: f64| libm::exp((x as f64 - top) / t);
         if o.top_p < 1.0 {

@@ -3,15 +3,29 @@
 use clap::Args;
 use std::path::PathBuf;
 
+/// A model to be run.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
+    #[arg(short = 'm', long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Threads [default: the cores granted to this process].
+    #[arg(short = 't', long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Read the model's files into memory rather than map them while they are copied.
+    #[arg(long)]
+    pub no_mmap: bool,
+}
+
 /// `longhand score`.
 #[derive(Clone, Debug, Args)]
 pub struct ScoreArgs {
     /// The text.
     #[arg(value_name = "TEXT", allow_hyphen_values = true)]
     pub text: Option<String>,
-    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
-    #[arg(short = 'm', long, value_name = "FOLDER")]
-    pub model: Option<PathBuf>,
+    /// The model, and how it is run.
+    #[command(flatten)]
+    pub run: ModelArgs,
     /// A file whose text is scored.
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "text")]
     pub file: Option<PathBuf>,
@@ -21,12 +35,6 @@ pub struct ScoreArgs {
     /// One JSON object: ids, log_probs (of all but the first), total, perplexity.
     #[arg(long)]
     pub json: bool,
-    /// Threads [default: the cores granted to this process].
-    #[arg(short = 't', long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Read the model's files into memory rather than map them while they are copied.
-    #[arg(long)]
-    pub no_mmap: bool,
     /// Take <|endoftext|> and the like in the text as plain characters.
     #[arg(long)]
     pub no_parse_special: bool,
@@ -38,9 +46,9 @@ pub struct EvalArgs {
     /// A text file of any length.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
-    #[arg(short = 'm', long, value_name = "FOLDER")]
-    pub model: Option<PathBuf>,
+    /// The model, and how it is run.
+    #[command(flatten)]
+    pub run: ModelArgs,
     /// Tokens from one window of the context to the next: every token sees at least the context less these [default: half
     /// the context].
     #[arg(long, value_name = "N")]
@@ -48,12 +56,6 @@ pub struct EvalArgs {
     /// One JSON line.
     #[arg(long)]
     pub json: bool,
-    /// Threads [default: the cores granted to this process].
-    #[arg(short = 't', long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Read the model's files into memory rather than map them while they are copied.
-    #[arg(long)]
-    pub no_mmap: bool,
 }
 
 /// `longhand inspect`.

@@ -1,7 +1,7 @@
 //! `longhand convert`: any model that can be read, as a Hugging Face folder.
 
 use crate::args::{ConvertArgs, access};
-use crate::commands::model_folder;
+use crate::commands::{model_folder, note_skipped};
 use crate::failure::Failure;
 use crate::progress::{note, print_line};
 use longhand_gpt::hugging_face;
@@ -18,20 +18,12 @@ pub fn run(args: &ConvertArgs) -> Result<u8, Failure> {
     check_out(&args.out)?;
     let folder = model_folder(&args.model)?;
     let body = snapshot::open_body(&folder, access(args.no_mmap))?;
-    for skipped in &body.skipped {
-        note(&format!("not used: {skipped}"));
-    }
+    note_skipped(&body.skipped);
     // A folder without a tokenizer gives one without; a tokenizer that cannot be read is an error.
-    let tokenizer = match Tokenizer::is_in(&body.path) {
-        true => {
-            let tokenizer = Tokenizer::of_folder(&body.path, body.model.config().arch)?;
-            snapshot::check_tokenizer(&body.path, body.model.config(), &tokenizer)?;
-            Some(tokenizer)
-        }
-        false => None,
-    };
-    if tokenizer.is_none() {
-        note(&format!("{} has no tokenizer: the new folder has none either", body.path.display()));
+    let tokenizer = Tokenizer::of_folder_if_any(&body.path, body.model.config().arch)?;
+    match &tokenizer {
+        Some(tokenizer) => snapshot::check_tokenizer(&body.path, body.model.config(), tokenizer)?,
+        None => note(&format!("{} has no tokenizer: the new folder has none either", body.path.display())),
     }
     // Whole or not at all: written beside it, then moved.
     let mut beside = args.out.clone().into_os_string();

@@ -1,10 +1,10 @@
 //! `longhand eval`: perplexity over a file, by windows of the context.
 
 use crate::args::{EvalArgs, access};
-use crate::commands::{MOST_TEXT, model_folder, read_text};
+use crate::commands::{MOST_TEXT, model_folder, note_skipped, read_text};
 use crate::failure::Failure;
 use crate::pool::Workers;
-use crate::progress::{note, print_line};
+use crate::progress::print_line;
 use crate::signals::Interrupt;
 use longhand_gpt::likelihood::likelihood;
 use longhand_gpt::snapshot::{self, Trained};
@@ -17,18 +17,16 @@ use std::time::Instant;
 /// Evaluates; the exit status.
 pub fn run(args: &EvalArgs) -> Result<u8, Failure> {
     let text = read_text(&args.file, MOST_TEXT)?;
-    let trained = snapshot::open(model_folder(&args.model)?, access(args.no_mmap))?;
-    for skipped in &trained.skipped {
-        note(&format!("not used: {skipped}"));
-    }
+    let trained = snapshot::open(model_folder(&args.run.model)?, access(args.run.no_mmap))?;
+    note_skipped(&trained.skipped);
     let context = trained.model.config().n_positions;
     let stride = args.stride.unwrap_or(context.div_ceil(2));
     let ids = trained.tokenizer.encode(&text, Special::Text)?;
-    let workers = Workers::new(args.threads)?;
+    let workers = Workers::new(args.run.threads)?;
     let Trained { model, params, tokenizer, .. } = trained;
     let packed = workers.run(|| PackedParams::pack(&workers.ctx, &params))?;
     drop(params);
-    let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
+    let interrupt = Interrupt::install()?;
     let began = Instant::now();
     let all = ids.len().saturating_sub(1);
     let sum = workers

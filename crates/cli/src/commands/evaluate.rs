@@ -3,6 +3,7 @@
 use super::finetune::{row_args, training_rows};
 use super::newest_run;
 use crate::args::{EvaluateArgs, access};
+use crate::commands::note_skipped;
 use crate::failure::Failure;
 use crate::pool::Workers;
 use crate::progress::{note, print_line};
@@ -24,9 +25,7 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
     let folder = model_folder(args.model.as_deref())?;
     let tuned = tuned::open(&folder, args.base.as_deref(), access(args.no_mmap))?;
-    for skipped in &tuned.skipped {
-        note(&format!("not used: {skipped}"));
-    }
+    note_skipped(&tuned.skipped);
     let is_run = run_dir::is_run(&folder);
     let (usual, trained_on) = if is_run { row_args(&folder)? } else { Default::default() };
     let row_args = rows::over(&args.data, args.rows.as_deref(), &usual, trained_on.as_deref());

@@ -1,7 +1,7 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
 use crate::args::{GenerateArgs, access};
-use crate::commands::{model_folder, read_text, weight_type};
+use crate::commands::{model_folder, note_skipped, quoted_token, read_text, weight_type};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -26,13 +26,11 @@ const MOST_PROMPT_BYTES: u64 = 64 << 20;
 pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let sampling = sampling(args)?;
     let prompts = prompts(args)?;
-    let trained = snapshot::open(model_folder(&args.model)?, access(args.no_mmap))?;
-    for skipped in &trained.skipped {
-        note(&format!("not used: {skipped}"));
-    }
+    let trained = snapshot::open(model_folder(&args.run.model)?, access(args.run.no_mmap))?;
+    note_skipped(&trained.skipped);
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     check_memory(&trained, ids.len())?;
-    let workers = Workers::new(args.threads)?;
+    let workers = Workers::new(args.run.threads)?;
     let Trained { model, params, tokenizer, .. } = trained;
     let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(&args.weights)))?;
     drop(params);
@@ -75,10 +73,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
 
 /// Shows what stood beside each token that was drawn.
 fn explain(tokenizer: &Tokenizer, text: &Completed, number: Option<usize>) {
-    let quoted = |id: u32| match tokenizer.token_bytes(id) {
-        Some(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
-        None => id.to_string(),
-    };
+    let quoted = |id| quoted_token(tokenizer, id);
     if !text.alternatives.is_empty() {
         eprintln!("{}", number.map_or(String::new(), |n| format!("\n=== {n} ===")));
     }

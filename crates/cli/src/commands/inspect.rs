@@ -31,10 +31,7 @@ pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
         snapshot::open_body(&folder, Access::Map)?;
     }
     let Described { config, tensors, ignored } = hugging_face::describe(&folder, Access::Map)?;
-    let tokenizer = match Tokenizer::is_in(&folder) {
-        true => Some(Tokenizer::of_folder(&folder, config.arch)?),
-        false => None,
-    };
+    let tokenizer = Tokenizer::of_folder_if_any(&folder, config.arch)?;
     let problem = tokenizer.as_ref().and_then(|t| snapshot::check_tokenizer(&folder, &config, t).err());
     let numbers = config.param_count();
     // Keys and values of every layer, for a whole context.

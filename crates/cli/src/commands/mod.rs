@@ -20,6 +20,7 @@ use crate::machine::human_bytes;
 use crate::progress::note;
 use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::run_dir::{self, RUNS};
+use longhand_gpt::tokenizer::Tokenizer;
 use longhand_tensor::matmul::WeightType;
 use std::fs;
 use std::io::Read;
@@ -74,4 +75,16 @@ fn read_text(path: &Path, most: u64) -> Result<String, Failure> {
 /// The weights' type of that name, which the command line has checked.
 fn weight_type(name: &str) -> WeightType {
     if name == "bf16" { WeightType::Bf16 } else { WeightType::F32 }
+}
+
+/// Says what of a folder was not used, and why.
+fn note_skipped(skipped: &[String]) {
+    for skipped in skipped {
+        note(&format!("not used: {skipped}"));
+    }
+}
+
+/// A token's bytes as text, quoted; its number where the tokenizer has none such.
+fn quoted_token(tokenizer: &Tokenizer, id: u32) -> String {
+    tokenizer.token_bytes(id).map_or(id.to_string(), |bytes| format!("{:?}", String::from_utf8_lossy(bytes)))
 }

@@ -3,9 +3,9 @@
 use super::evaluate::{Asked, model_folder};
 use super::finetune::row_args;
 use crate::args::{PredictArgs, RowArgs, access};
+use crate::commands::note_skipped;
 use crate::failure::Failure;
 use crate::pool::Workers;
-use crate::progress::note;
 use crate::rows;
 use longhand_gpt::finetune::data::{Labelled, Prediction, write_predictions};
 use longhand_gpt::finetune::examples::{Example, Examples, Label, TaskKind};
@@ -19,9 +19,7 @@ use std::path::{Path, PathBuf};
 pub fn run(args: &PredictArgs) -> Result<u8, Failure> {
     let folder = model_folder(args.model.as_deref())?;
     let tuned = tuned::open(&folder, args.base.as_deref(), access(args.no_mmap))?;
-    for skipped in &tuned.skipped {
-        note(&format!("not used: {skipped}"));
-    }
+    note_skipped(&tuned.skipped);
     let spec = tuned.net.spec().clone();
     let (examples, format) = match &args.text {
         Some(text) => (one(text, args, &spec)?, None),

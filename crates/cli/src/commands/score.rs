@@ -1,13 +1,13 @@
 //! `longhand score`: the log-probability of each token of a text.
 
 use crate::args::{ScoreArgs, access};
-use crate::commands::{MOST_TEXT, model_folder, read_text};
+use crate::commands::{MOST_TEXT, model_folder, note_skipped, quoted_token, read_text};
 use crate::failure::Failure;
 use crate::pool::Workers;
-use crate::progress::{note, print_line};
+use crate::progress::print_line;
 use longhand_gpt::likelihood::{Likelihood, log_probs};
 use longhand_gpt::snapshot::{self, Body, Trained};
-use longhand_gpt::tokenizer::{Special, Tokenizer};
+use longhand_gpt::tokenizer::Special;
 use longhand_tensor::exec::Weights;
 use serde_json::json;
 
@@ -21,7 +21,7 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
         }
         (None, None) => None,
     };
-    let (folder, access) = (model_folder(&args.model)?, access(args.no_mmap));
+    let (folder, access) = (model_folder(&args.run.model)?, access(args.run.no_mmap));
     let (model, params, tokenizer, ids, skipped) = match text {
         None => {
             let Body { model, params, skipped, .. } = snapshot::open_body(&folder, access)?;
@@ -34,10 +34,8 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
             (model, params, Some(tokenizer), ids, skipped)
         }
     };
-    for skipped in &skipped {
-        note(&format!("not used: {skipped}"));
-    }
-    let workers = Workers::new(args.threads)?;
+    note_skipped(&skipped);
+    let workers = Workers::new(args.run.threads)?;
     let probs = workers.run(|| log_probs(&workers.ctx, &model, Weights::Plain(&params), &ids))?;
     let nats = -probs.iter().map(|x| *x as f64).sum::<f64>();
     let sum = Likelihood { nats, tokens: probs.len() as u64 };
@@ -46,10 +44,11 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
         print_line(&line.to_string());
         return Ok(0);
     }
+    let shown = |id: u32| tokenizer.as_ref().map_or(String::new(), |t| quoted_token(t, id));
     print_line(&format!("{:>10}  {:>8}  token", "log P", "id"));
-    print_line(&format!("{:>10}  {:>8}  {}", "", ids[0], shown(&tokenizer, ids[0])));
+    print_line(&format!("{:>10}  {:>8}  {}", "", ids[0], shown(ids[0])));
     for (id, p) in ids[1..].iter().zip(&probs) {
-        print_line(&format!("{p:>10.4}  {id:>8}  {}", shown(&tokenizer, *id)));
+        print_line(&format!("{p:>10.4}  {id:>8}  {}", shown(*id)));
     }
     print_line(&format!(
         "\n{} tokens after the first: total {:.4}, perplexity {:.4}",
@@ -58,10 +57,4 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
         sum.perplexity()
     ));
     Ok(0)
-}
-
-/// A token, quoted; nothing without a tokenizer.
-fn shown(tokenizer: &Option<Tokenizer>, id: u32) -> String {
-    let bytes = tokenizer.as_ref().and_then(|t| t.token_bytes(id));
-    bytes.map_or(String::new(), |b| format!("{:?}", String::from_utf8_lossy(b)))
 }

@@ -8,7 +8,7 @@ mod page;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod text;
+pub mod text;
 
 /// Points of a curve: x and y. What is not finite leaves a hole.
 pub type Curve = Vec<(f64, f64)>;

@@ -29,8 +29,7 @@ pub(super) fn is_model(folder: &Path) -> bool {
 /// Reads the release.
 pub(super) fn load(folder: &Path, access: Access) -> Result<Opened> {
     let path = folder.join(SHAPES);
-    let shapes = shapes(&read_json(&path)?).map_err(|e| e.in_file(&path))?;
-    let config = config(&shapes).map_err(|e| e.in_file(&path))?;
+    let (config, shapes) = read_shapes(folder)?;
     let model = Gpt::new(&config)?;
     let layout = model.layout().clone();
     let ids: Vec<_> =
@@ -64,7 +63,7 @@ pub(super) fn load(folder: &Path, access: Access) -> Result<Opened> {
     for array in &arrays {
         array.source.unchanged()?;
     }
-    Ok(Opened { model, params, dtypes: vec!["F32".into()], ignored: Vec::new() })
+    Ok(Opened { model, params, ignored: Vec::new() })
 }
 
 /// The parameters in the release's order.
@@ -80,15 +79,20 @@ pub(super) fn names(blocks: usize) -> Vec<String> {
 
 /// What the shapes say.
 pub(super) fn describe(folder: &Path) -> Result<Described> {
-    let path = folder.join(SHAPES);
-    let shapes = shapes(&read_json(&path)?).map_err(|e| e.in_file(&path))?;
-    let config = config(&shapes).map_err(|e| e.in_file(&path))?;
+    let (config, shapes) = read_shapes(folder)?;
     let stored = |(name, shape): (String, Vec<usize>)| {
         let bytes = shape.iter().fold(4u64, |n, d| n.saturating_mul(*d as u64));
         Stored { name, dtype: "F32", shape, bytes }
     };
     let tensors = names(config.n_layer).into_iter().zip(shapes).map(stored).collect();
     Ok(Described { config, tensors, ignored: Vec::new() })
+}
+
+/// The shapes, and the configuration that they tell.
+fn read_shapes(folder: &Path) -> Result<(Config, Vec<Vec<usize>>)> {
+    let path = folder.join(SHAPES);
+    let shapes = shapes(&read_json(&path)?).map_err(|e| e.in_file(&path))?;
+    Ok((config(&shapes).map_err(|e| e.in_file(&path))?, shapes))
 }
 
 fn shapes(file: &Value) -> Result<Vec<Vec<usize>>> {
@@ -145,7 +149,9 @@ impl Array {
         let Some(header) = length.and_then(|n| rest.get(2..2 + n)) else {
             return Err(bad("header", String::new(), "must end within the file"));
         };
-        let header: String = String::from_utf8_lossy(header).split_whitespace().collect();
+        // Of its own before it is looked at, as `Source` asks.
+        let header = header.to_vec();
+        let header: String = String::from_utf8_lossy(&header).split_whitespace().collect();
         let fits = header.contains("'descr':'<f4'") && header.contains("'fortran_order':False");
         let data = 10 + length.unwrap_or(0);
         let numbers = (bytes.len() - data) / 4;

@@ -49,13 +49,18 @@ impl Bpe {
 
     /// Appends the ids of a text.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        for piece in pieces(text) {
-            let encoding = self.engine.encode_fast(piece, false);
-            let encoding = encoding.map_err(|e| Error::tokenizer(format!("the text cannot be encoded: {e}")))?;
-            ids.extend_from_slice(encoding.get_ids());
-        }
-        Ok(())
+        encode_pieces(&self.engine, text, ids)
     }
+}
+
+/// Appends the ids that an engine of the tokenizers crate gives a text, piece by piece.
+pub(super) fn encode_pieces(engine: &tokenizers::Tokenizer, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+    for piece in pieces(text) {
+        let encoding = engine.encode_fast(piece, false);
+        let encoding = encoding.map_err(|e| Error::tokenizer(format!("the text cannot be encoded: {e}")))?;
+        ids.extend_from_slice(encoding.get_ids());
+    }
+    Ok(())
 }
 
 /// Trains a tokenizer of at most `vocab_size` tokens (fewer when no pair is seen twice), the end of text included.

@@ -158,10 +158,14 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Whether a folder has the files of a tokenizer.
-    pub fn is_in(folder: impl AsRef<Path>) -> bool {
+    /// As [`Tokenizer::of_folder`], of a folder that may have no file of a tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::of_folder`], for files that cannot be used.
+    pub fn of_folder_if_any(folder: impl AsRef<Path>, arch: Arch) -> Result<Option<Tokenizer>> {
         let has = |name: &str| folder.as_ref().join(name).exists();
-        has(TOKENIZER_JSON) || TWO_FILES.iter().any(|(a, b)| has(a) || has(b))
+        let any = has(TOKENIZER_JSON) || TWO_FILES.iter().any(|(a, b)| has(a) || has(b));
+        any.then(|| Tokenizer::of_folder(&folder, arch)).transpose()
     }
 
     /// Reads the tokenizer of a folder that another project wrote: tokenizer.json, or a vocabulary and merges in two files,

@@ -4,8 +4,8 @@
 //! What it writes is not what it read: capitals, accents, kinds of white space and what is not in the vocabulary are
 //! lost. OpenAI's own cleaning (ftfy, spaCy's words, `\n</w>`) is not reproduced.
 
+use super::bpe::encode_pieces;
 use super::files::{END_OF_WORD, Parsed};
-use super::pieces::pieces;
 use super::{Kind, Model, Tokenizer};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -45,12 +45,7 @@ impl Words {
 
     /// Appends the ids of a text.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        for piece in pieces(text) {
-            let encoding = self.engine.encode_fast(piece, false);
-            let encoding = encoding.map_err(|e| Error::tokenizer(format!("the text cannot be encoded: {e}")))?;
-            ids.extend_from_slice(encoding.get_ids());
-        }
-        Ok(())
+        encode_pieces(&self.engine, text, ids)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::machine::peak_memory;
 use crate::pool::Workers;
 use crate::progress::print_line;
+use crate::report::text::{deviation, mean};
 use longhand_gpt::config::Config;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
@@ -73,7 +74,7 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
                 }
             }
             let speeds: Vec<f64> = seconds.iter().map(|s| tokens as f64 / s).collect();
-            let (mean, deviation) = mean_and_deviation(&speeds);
+            let (mean, deviation) = (mean(&speeds).unwrap_or(0.0), deviation(&speeds).unwrap_or(0.0));
             let of_bandwidth = (!prompt).then(|| mean * bytes as f64 / bandwidth);
             let test = format!("{}{tokens}", if prompt { "pp" } else { "tg" });
             if args.json {
@@ -130,11 +131,4 @@ fn model(args: &BenchGenerateArgs) -> Result<(String, Gpt, Params), Failure> {
 fn row(cells: &[String; 8]) -> String {
     let [model, size, weights, threads, test, speed, deviation, share] = cells;
     format!("{model:<16}{size:>12}{weights:>9}{threads:>9}{test:>8}{speed:>11}{deviation:>8}{share:>14}")
-}
-
-/// Of a sample: its mean, and its standard deviation (of one: 0).
-fn mean_and_deviation(xs: &[f64]) -> (f64, f64) {
-    let mean = xs.iter().sum::<f64>() / xs.len() as f64;
-    let squares = xs.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-    (mean, (squares / (xs.len().max(2) - 1) as f64).sqrt())
 }

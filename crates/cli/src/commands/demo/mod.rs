@@ -42,7 +42,7 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
     let began = Instant::now();
     check(args)?;
     let workers = Workers::new(args.threads)?;
-    let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
+    let interrupt = Interrupt::install()?;
     let folder = args.out_dir.clone().unwrap_or_else(|| Path::new(run_dir::RUNS).join("demo"));
     fs::create_dir_all(&folder).map_err(|e| Failure::new(format!("{}: {e}", folder.display())))?;
     let base_path = folder.join("pretrained");

@@ -4,8 +4,8 @@ mod plan;
 mod running;
 
 use crate::args::{Cli, Command, FinetuneArgs, RowArgs, access, parse};
-use crate::commands::newest_run;
 use crate::commands::train::{quoted, resume_command_of};
+use crate::commands::{newest_run, note_skipped};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -56,7 +56,7 @@ pub struct Rows {
 /// Fine-tunes; the exit status.
 pub fn run(args: &FinetuneArgs) -> Result<u8, Failure> {
     let workers = Workers::new(args.threads)?;
-    let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
+    let interrupt = Interrupt::install()?;
     let run = if args.resume { resume(args, &workers)? } else { begin(args, &workers)? };
     introduce(&run, &workers);
     running::train(run, &workers, &interrupt)
@@ -197,9 +197,7 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let checkpoints = dir.checkpoints();
     if !checkpoint::steps(&checkpoints)?.is_empty() {
         let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
-        for skipped in &loaded.skipped {
-            note(&format!("not used: {skipped}"));
-        }
+        note_skipped(&loaded.skipped);
         tuned::restore(&mut tuner, &loaded, &origin)?;
     }
     if let Some(early) = &mut early {

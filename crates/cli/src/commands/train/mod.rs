@@ -8,7 +8,7 @@ mod running;
 mod settings;
 
 use crate::args::{Command, TrainArgs, access};
-use crate::commands::newest_run;
+use crate::commands::{newest_run, note_skipped};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -54,7 +54,7 @@ pub fn run(args: &TrainArgs) -> Result<u8, Failure> {
         }
     }
     let workers = Workers::new(args.threads)?;
-    let interrupt = Interrupt::install().map_err(|e| Failure::new(format!("signals: {e}")))?;
+    let interrupt = Interrupt::install()?;
     run_on(args, &workers, &interrupt, began)
 }
 
@@ -161,9 +161,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     });
     if any && !checkpoint::steps(&checkpoints)?.is_empty() {
         let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
-        for skipped in &loaded.skipped {
-            note(&format!("not used: {skipped}"));
-        }
+        note_skipped(&loaded.skipped);
         snapshot::restore(trainer.learner_mut(), &loaded)?;
     }
     print_line(&format!("going on with {} after step {}", dir.path().display(), trainer.steps_done()));

@@ -6,6 +6,7 @@ use longhand_gpt::data::Batch as Rows;
 use longhand_gpt::generate::Session;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::optim::{OptimOptions, Schedule};
+use longhand_gpt::sampling::likeliest;
 use longhand_gpt::train::Trainer;
 use longhand_tensor::exec::{Batch, Exec, IGNORE, Infer, InferMemory, PackedParams, Weights};
 use longhand_tensor::params::Role;
@@ -177,6 +178,55 @@ fn logits_with_the_cache_equal_recomputation_alone_and_beside_others() {
                     }
                     assert!(session.feed(&[(0, &[1])]).is_err(), "the context is full");
                 }
+            }
+        }
+    }
+}
+
+/// Greedy generation by the cache: prompts, how many tokens follow, and all logits' bits.
+fn greedy(ctx: &Ctx, model: &Gpt, weights: Weights, prompts: &[Vec<u32>], count: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let mut session = Session::new(ctx, model, weights, prompts.len()).unwrap();
+    let mut texts: Vec<(Vec<u32>, Vec<u32>)> = prompts.iter().map(|p| (p.clone(), Vec::new())).collect();
+    let mut read = vec![0; prompts.len()];
+    for _ in 0..count {
+        let inputs: Vec<(usize, &[u32])> = texts.iter().zip(&read).map(|((t, _), r)| &t[*r..]).enumerate().collect();
+        let logits = session.feed(&inputs).unwrap().to_vec();
+        for (slot, ((text, bits), row)) in
+            texts.iter_mut().zip(logits.chunks_exact(model.config().vocab_size)).enumerate()
+        {
+            read[slot] = text.len();
+            text.push(likeliest(row, 1)[0].0);
+            bits.extend(row.iter().map(|x| x.to_bits()));
+        }
+    }
+    texts
+}
+
+/// A narrow model of GPT-1's and GPT-2's whole contexts: the prompt of 16 tokens and 496 or 512 more.
+#[test]
+fn greedy_text_is_that_of_recomputation_and_of_eight_prompts_each_has_its_own() {
+    for (arch, context, count) in [(Arch::Gpt1, 512, 496), (Arch::Gpt2, 1024, 512)] {
+        let mut config = Config::new(arch, VOCABULARY, context);
+        (config.n_embd, config.n_layer, config.n_head) = (16, 2, 2);
+        config.initializer_range = 0.3;
+        let model = Gpt::new(&config).unwrap();
+        let params = model.init(4).unwrap();
+        let packed = PackedParams::pack(&Ctx::default(), &params).unwrap();
+        let prompts: Vec<Vec<u32>> =
+            (0..8).map(|i| tokens(if i == 0 { 16 } else { 1 + 9 * i }, 30 + i as u64)).collect();
+        for isa in Isa::available() {
+            let ctx = Ctx::new(isa);
+            let (text, bits) = &greedy(&ctx, &model, Weights::Packed(&packed), &prompts[..1], count)[0];
+            for n in 16..16 + count {
+                let logits = recomputed(&ctx, &model, Weights::Plain(&params), &text[..n]);
+                let floats: Vec<f32> = logits.iter().map(|b| f32::from_bits(*b)).collect();
+                assert_eq!(likeliest(&floats, 1)[0].0, text[n], "{arch:?} {isa} token {n}");
+                assert!(logits == bits[(n - 16) * VOCABULARY..][..VOCABULARY], "{arch:?} {isa} token {n}");
+            }
+            let together = greedy(&ctx, &model, Weights::Packed(&packed), &prompts, 40);
+            for (prompt, together) in prompts.iter().zip(&together) {
+                let alone = greedy(&ctx, &model, Weights::Packed(&packed), std::slice::from_ref(prompt), 40);
+                assert!(alone[0] == *together, "{arch:?} {isa}: a prompt of {}", prompt.len());
             }
         }
     }

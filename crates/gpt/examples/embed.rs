@@ -5,9 +5,10 @@
 use longhand_gpt::generate::Session;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::sampling::{Sampler, Sampling};
-use longhand_gpt::snapshot::open_body;
+use longhand_gpt::snapshot::open_body_packed;
 use longhand_tensor::Ctx;
-use longhand_tensor::exec::{PackedParams, Weights};
+use longhand_tensor::exec::Weights;
+use longhand_tensor::matmul::WeightType;
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -15,10 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = args.next().ok_or("embed FOLDER ID …: a model's folder, and the ids of a prompt")?;
     let mut ids = args.map(|id| id.parse()).collect::<Result<Vec<u32>, _>>()?;
 
-    let body = open_body(&folder, Access::Map)?;
     let ctx = Ctx::default();
-    let packed = PackedParams::pack(&ctx, &body.params)?;
-    let mut session = Session::new(&ctx, &body.model, Weights::Packed(&packed), 1)?;
+    let body = open_body_packed(&ctx, &folder, Access::Map, WeightType::F32)?;
+    let mut session = Session::new(&ctx, &body.model, Weights::Packed(&body.params), 1)?;
     let mut sampler = Sampler::new(Sampling { seed: 1, ..Sampling::default() })?;
 
     let (mut read, most) = (0, body.model.config().n_positions.min(ids.len() + 64));

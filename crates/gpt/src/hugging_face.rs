@@ -9,7 +9,7 @@
 //!
 //! Names may begin with `transformer.`, which says no more than that the model has an output layer. Headers are checked
 //! against the configuration before anything is allocated; then every tensor is copied once, from the mapped file to
-//! its place.
+//! its place, or packed once for generation. A program may also hold both files' bytes itself.
 
 mod openai;
 
@@ -21,6 +21,9 @@ use crate::mmap::Access;
 use crate::model::Gpt;
 use crate::safetensors_io::{self, Dtype, Entry, File, NamedTensor, NonFinite};
 use crate::tokenizer::Tokenizer;
+use longhand_tensor::Ctx;
+use longhand_tensor::exec::{PackedParams, Packer};
+use longhand_tensor::matmul::WeightType;
 use longhand_tensor::params::Params;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,13 +41,13 @@ const MAX_SHARDS: usize = 4096;
 /// Heads of other tasks that are trained beside a body: what is left out of a file that has one.
 const OTHER_HEADS: [&str; 6] = ["score.", "classifier.", "qa_outputs.", "multiple_choice_head.", "v_head.", "mc_head."];
 
-/// A model out of a folder.
+/// A model out of a folder, with its weights as they are trained, or packed for generation.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Opened<W = Params> {
     /// Its structure.
     pub model: Gpt,
     /// Its weights.
-    pub params: Params,
+    pub params: W,
     /// Tensors of the files that the model has no use for: heads of other tasks.
     pub ignored: Vec<String>,
 }
@@ -70,22 +73,99 @@ pub fn load(folder: impl AsRef<Path>, access: Access) -> Result<Opened> {
     if is_release(folder) {
         return openai::load(folder, access);
     }
-    let (config, files) = read_headers(folder, access)?;
-    let model = Gpt::new(&config)?;
-    let layout = model.layout().clone();
-    let expected: Vec<(String, Vec<usize>)> =
-        layout.specs().iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
-    let found = files.tensors.iter().filter(|(name, _)| !(config.tie_word_embeddings && *name == HEAD));
-    safetensors_io::check_shapes(&files.path, found.map(|(n, p)| (n.as_str(), &files.entry(*p).shape[..])), &expected)?;
-    let mut params = Params::zeroed(layout.clone())?;
-    for id in layout.ids() {
-        let place = files.tensors[&layout.spec(id).name];
-        files.files[place.file].copy(files.entry(place), NonFinite::Refuse, params.get_mut(id))?;
+    Checked::folder(folder, access)?.copy()
+}
+
+/// As [`load`], with every matrix packed for generation as `kind`, straight from the files. Cost: they are read once, on
+/// all threads of `ctx`.
+///
+/// Memory: the packed weights; of numbers other than f32, one tensor beside them as f32.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_packed(
+    ctx: &Ctx,
+    folder: impl AsRef<Path>,
+    access: Access,
+    kind: WeightType,
+) -> Result<Opened<PackedParams>> {
+    let folder = folder.as_ref();
+    if is_release(folder) {
+        let Opened { model, params, ignored } = openai::load(folder, access)?;
+        return Ok(Opened { model, params: PackedParams::pack_as(ctx, &params, kind)?, ignored });
     }
-    for file in &files.files {
-        file.unchanged()?;
+    Checked::folder(folder, access)?.pack(ctx, kind)
+}
+
+/// As [`load`], from the bytes of a config.json and of a model.safetensors.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_bytes(config: &[u8], weights: &[u8]) -> Result<Opened> {
+    Checked::bytes(config, weights)?.copy()
+}
+
+/// As [`load_packed`], from the bytes of a config.json and of a model.safetensors, such as `include_bytes!` gives.
+///
+/// # Errors
+/// As [`load`].
+pub fn packed_from_bytes(ctx: &Ctx, config: &[u8], weights: &[u8], kind: WeightType) -> Result<Opened<PackedParams>> {
+    Checked::bytes(config, weights)?.pack(ctx, kind)
+}
+
+/// A model and its files, whose tensors are those that the model has.
+struct Checked<'a> {
+    model: Gpt,
+    files: Files<'a>,
+    /// Where each parameter is, in the layout's order.
+    places: Vec<Place>,
+}
+
+impl<'a> Checked<'a> {
+    fn folder(folder: &Path, access: Access) -> Result<Self> {
+        let (config, files) = read_headers(folder, access)?;
+        Checked::new(&config, files)
     }
-    Ok(Opened { model, params, ignored: files.ignored })
+
+    fn bytes(config: &[u8], weights: &'a [u8]) -> Result<Self> {
+        let files = Files::of(WEIGHTS.into(), vec![File::from_bytes(weights, WEIGHTS)?], None)?;
+        Checked::new(&read_config(json::parse(config, Path::new(CONFIG))?, Path::new(CONFIG), &files)?, files)
+    }
+
+    fn new(config: &Config, files: Files<'a>) -> Result<Self> {
+        let model = Gpt::new(config)?;
+        let specs = model.layout().specs();
+        let expected: Vec<(String, Vec<usize>)> = specs.iter().map(|s| (s.name.clone(), s.shape.clone())).collect();
+        let found = files.tensors.iter().filter(|(name, _)| !(config.tie_word_embeddings && *name == HEAD));
+        let found = found.map(|(n, p)| (n.as_str(), &files.entry(*p).shape[..]));
+        safetensors_io::check_shapes(&files.path, found, &expected)?;
+        let places = specs.iter().map(|s| files.tensors[&s.name]).collect();
+        Ok(Checked { model, files, places })
+    }
+
+    fn copy(self) -> Result<Opened> {
+        let mut params = Params::zeroed(self.model.layout().clone())?;
+        for (id, place) in self.model.layout().ids().zip(&self.places) {
+            self.files.files[place.file].copy(self.files.entry(*place), NonFinite::Refuse, params.get_mut(id))?;
+        }
+        self.opened(params)
+    }
+
+    fn pack(self, ctx: &Ctx, kind: WeightType) -> Result<Opened<PackedParams>> {
+        let mut packer = Packer::new(ctx, self.model.layout(), kind);
+        let mut room = Vec::new();
+        for place in &self.places {
+            packer.add(self.files.files[place.file].numbers(ctx, self.files.entry(*place), &mut room)?)?;
+        }
+        self.opened(packer.finish())
+    }
+
+    fn opened<W>(self, params: W) -> Result<Opened<W>> {
+        for file in &self.files.files {
+            file.unchanged()?;
+        }
+        Ok(Opened { model: self.model, params, ignored: self.files.ignored })
+    }
 }
 
 /// What a folder says of its model.
@@ -123,7 +203,7 @@ pub fn describe(folder: impl AsRef<Path>, access: Access) -> Result<Described> {
         return openai::describe(folder);
     }
     let (config, files) = read_headers(folder, access)?;
-    let stored = |file: &File| {
+    let stored = |file: &File<'_>| {
         let each = |e: &Entry| Stored {
             name: e.name.clone(),
             dtype: e.dtype,
@@ -136,12 +216,18 @@ pub fn describe(folder: impl AsRef<Path>, access: Access) -> Result<Described> {
     Ok(Described { config, tensors, ignored: files.ignored })
 }
 
-fn read_headers(folder: &Path, access: Access) -> Result<(Config, Files)> {
+fn read_headers(folder: &Path, access: Access) -> Result<(Config, Files<'static>)> {
     let path = folder.join(CONFIG);
-    let mut config = Config::from_hf_json(&read_json(&path)?).map_err(|e| e.in_file(&path))?;
+    let config = read_json(&path)?;
     let files = Files::open(folder, access)?;
+    Ok((read_config(config, &path, &files)?, files))
+}
+
+/// The configuration, with the output layer tied as the files have it.
+fn read_config(json: Value, path: &Path, files: &Files<'_>) -> Result<Config> {
+    let mut config = Config::from_hf_json(&json).map_err(|e| e.in_file(path))?;
     config.tie_word_embeddings = files.tied(&config);
-    Ok((config, files))
+    Ok(config)
 }
 
 /// Writes a model into a folder that exists: config.json, model.safetensors, generation_config.json and the tokenizer's
@@ -201,17 +287,17 @@ struct Place {
 }
 
 /// The files of a model, their headers checked.
-struct Files {
+struct Files<'a> {
     /// The file that names all: the only one, or the index.
     path: PathBuf,
-    files: Vec<File>,
+    files: Vec<File<'a>>,
     /// By their names without prefix.
     tensors: BTreeMap<String, Place>,
     ignored: Vec<String>,
 }
 
-impl Files {
-    fn open(folder: &Path, access: Access) -> Result<Files> {
+impl<'a> Files<'a> {
+    fn open(folder: &Path, access: Access) -> Result<Self> {
         let (one, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         let (path, names) = if one.exists() {
             (one, None)
@@ -227,8 +313,13 @@ impl Files {
             Some(_) => shards.iter().map(|s| folder.join(s)).collect(),
         };
         let files = paths.iter().map(|p| File::open(p, access)).collect::<Result<Vec<_>>>()?;
+        Files::of(path, files, names.as_ref())
+    }
+
+    /// Files that all have been opened, and what an index says of them.
+    fn of(path: PathBuf, files: Vec<File<'a>>, names: Option<&BTreeMap<String, String>>) -> Result<Self> {
         let mut all = Files { path, files, tensors: BTreeMap::new(), ignored: Vec::new() };
-        if let Some(names) = &names {
+        if let Some(names) = names {
             all.check_index(names)?;
         }
         for file in 0..all.files.len() {

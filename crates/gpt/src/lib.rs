@@ -1,4 +1,16 @@
 //! GPT models on hand-written CPU kernels.
+//!
+//! A program that holds a model needs [`snapshot::open_body_packed`], or [`hugging_face::packed_from_bytes`] where the
+//! files are compiled into it, and [`generate::Session`]: ids in, logits out. With a tokenizer there are
+//! [`snapshot::open_packed`] and [`completion::complete`]. Both are examples, `embed` and `embed_text`.
+//!
+//! | feature | default | what it adds | crates linked with it, and with `threads` |
+//! |---|---|---|---|
+//! | (none) | | models, files, generation, likelihoods; tokenizers of bytes and characters | 15 without `threads` |
+//! | `threads` | yes | kernels on the rayon pool that calls them; without it, on the caller's thread | 21 |
+//! | `train` | yes | the tape, optimisers, training and fine-tuning | 22 |
+//! | `text` | | tokenizers with merges (GPT-1, GPT-2, BPE trained here), through the tokenizers crate | 59 |
+//! | `gradcheck` | | gradients of whole models against float64 | 22 |
 #![deny(unsafe_code)]
 pub mod attention_map;
 pub mod checkpoint;

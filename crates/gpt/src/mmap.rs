@@ -18,26 +18,32 @@ pub enum Access {
     Read,
 }
 
-/// A regular file's bytes, held as [`Access`] says.
-pub(crate) struct Source {
+/// A regular file's bytes, held as [`Access`] says; or bytes that the caller has.
+pub(crate) struct Source<'a> {
     path: PathBuf,
     len: u64,
     /// When the file was last written, where the system says.
     modified: Option<SystemTime>,
-    held: Held,
+    held: Held<'a>,
 }
 
-enum Held {
+enum Held<'a> {
     Map(Mmap),
     Read(Vec<u8>),
+    Given(&'a [u8]),
 }
 
-impl Source {
+impl<'a> Source<'a> {
+    /// Bytes that are in memory; `name` is for the errors.
+    pub(crate) fn given(bytes: &'a [u8], name: &Path) -> Source<'a> {
+        Source { path: name.to_path_buf(), len: bytes.len() as u64, modified: None, held: Held::Given(bytes) }
+    }
+
     /// Maps or reads a file.
     ///
     /// # Errors
     /// `Io`, `Memory`, or `BadFile` for what is no regular file or changes its length meanwhile.
-    pub(crate) fn open(path: &Path, access: Access) -> Result<Source> {
+    pub(crate) fn open(path: &Path, access: Access) -> Result<Source<'a>> {
         let len = crate::fs::regular_file_len(path)?;
         let modified = modified(path);
         let file = File::open(path).map_err(Error::io(path))?;
@@ -48,8 +54,8 @@ impl Source {
                 file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
                 Held::Read(bytes)
             }
-            // SAFETY: the mapping is read-only. Headers are copied before they are looked at; of all other bytes nothing
-            // is asked, any values are valid, and they are copied to where they are used. Another process that writes to
+            // SAFETY: the mapping is read-only. Headers are copied before they are looked at; of all other bytes no more
+            // is asked than that they are finite numbers, any values are valid, and they are copied to where they are used. Another process that writes to
             // the file at this moment may have a copy hold old or new bytes, which is the same as reading beside it
             // (`unchanged` then tells); one that shortens it can end this process with SIGBUS, as `Access::Map` says.
             Access::Map => Held::Map(unsafe { Mmap::map(&file) }.map_err(Error::io(path))?),
@@ -64,6 +70,7 @@ impl Source {
         match &self.held {
             Held::Map(map) => map,
             Held::Read(bytes) => bytes,
+            Held::Given(bytes) => bytes,
         }
     }
 
@@ -72,6 +79,9 @@ impl Source {
     /// # Errors
     /// `BadFile` for a file that changed; `Io`.
     pub(crate) fn unchanged(&self) -> Result<()> {
+        if let Held::Given(_) = self.held {
+            return Ok(());
+        }
         let now = crate::fs::regular_file_len(&self.path)?;
         if self.bytes().len() as u64 == self.len && now == self.len && modified(&self.path) == self.modified {
             return Ok(());
@@ -100,10 +110,10 @@ pub(crate) fn read(path: &Path, access: Access) -> Result<Vec<u8>> {
     let source = Source::open(path, access)?;
     let bytes = match source.held {
         Held::Read(bytes) => return Ok(bytes),
-        Held::Map(ref map) => {
+        _ => {
             let mut bytes = Vec::new();
             reserve(&mut bytes, path, source.len)?;
-            bytes.extend_from_slice(map);
+            bytes.extend_from_slice(source.bytes());
             bytes
         }
     };

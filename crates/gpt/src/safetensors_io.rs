@@ -12,10 +12,12 @@ pub use write::{Dtype, NamedTensor, write, write_as};
 use crate::error::{Error, Result, shortened};
 use crate::json;
 use crate::mmap::{self, Access, Source};
-use longhand_tensor::bf16;
+use longhand_tensor::parallel::{self, RowsMut};
+use longhand_tensor::{Ctx, bf16};
 use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A tensor that owns its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,11 +61,7 @@ pub fn read_bytes(file: &[u8], path: &Path, non_finite: NonFinite) -> Result<Vec
         let bytes = &data[entry.begin..entry.end];
         let count = entry.shape.iter().product();
         let mut numbers = Vec::new();
-        numbers.try_reserve_exact(count).map_err(|_| Error::Memory {
-            what: field(&entry),
-            needed: 4 * count as u64,
-            available: 0,
-        })?;
+        numbers.try_reserve_exact(count).map_err(|_| no_memory(&entry, count))?;
         numbers.resize(count, 0.0);
         widen(&entry, bytes, path, non_finite, &mut numbers)?;
         Ok(Tensor { name: entry.name, shape: entry.shape, data: numbers })
@@ -84,22 +82,34 @@ fn checked(header: &[u8], data: usize, path: &Path) -> Result<Vec<Entry>> {
 }
 
 /// An open file whose header is checked; tensors are copied out of it one by one.
-pub struct File {
+pub struct File<'a> {
     path: PathBuf,
-    source: Source,
+    source: Source<'a>,
     entries: Vec<Entry>,
     /// Where the data begins.
     data: usize,
 }
 
-impl File {
+impl<'a> File<'a> {
     /// Opens a file and checks its header. Cost: that of the header.
     ///
     /// # Errors
     /// `Io`, or `BadFile` naming the part, its value and its limit.
-    pub fn open(path: impl AsRef<Path>, access: Access) -> Result<File> {
+    pub fn open(path: impl AsRef<Path>, access: Access) -> Result<File<'a>> {
         let path = path.as_ref();
-        let source = Source::open(path, access)?;
+        File::of(Source::open(path, access)?, path)
+    }
+
+    /// As [`File::open`], of a whole file's bytes; `path` is for the errors.
+    ///
+    /// # Errors
+    /// `BadFile`.
+    pub fn from_bytes(bytes: &'a [u8], path: impl AsRef<Path>) -> Result<File<'a>> {
+        let path = path.as_ref();
+        File::of(Source::given(bytes, path), path)
+    }
+
+    fn of(source: Source<'a>, path: &Path) -> Result<File<'a>> {
         let (header, numbers) = header::split(source.bytes(), path)?;
         // Of its own from here on: what is checked is what is used, whatever others do to the file.
         let header = header.to_vec();
@@ -131,6 +141,50 @@ impl File {
         widen(entry, self.bytes(entry), &self.path, non_finite, out)
     }
 
+    /// The numbers of a tensor of this file, of f32, f16 or bf16, as finite f32: in place where the file has them so,
+    /// else in `room`. On all threads of `ctx`.
+    ///
+    /// # Errors
+    /// `BadFile` for another element type, and for a number that is not finite; `Memory`.
+    pub fn numbers<'b>(&'b self, ctx: &Ctx, entry: &Entry, room: &'b mut Vec<f32>) -> Result<&'b [f32]> {
+        let (bytes, width) = (self.bytes(entry), width(entry, &self.path)?);
+        let in_place = bytemuck::try_cast_slice::<u8, f32>(bytes).ok();
+        let in_place = in_place.filter(|_| entry.dtype == "F32" && cfg!(target_endian = "little"));
+        let worst = AtomicUsize::new(usize::MAX);
+        let look = |first: usize, some: &[f32]| {
+            if let Some(at) = first_infinite(some) {
+                worst.fetch_min(first + at, Ordering::Relaxed);
+            }
+        };
+        let numbers = match in_place {
+            Some(numbers) => {
+                parallel::for_each_block(ctx, numbers.len().div_ceil(TASK), |t| {
+                    let end = numbers.len().min((t + 1) * TASK);
+                    look(t * TASK, &numbers[t * TASK..end]);
+                });
+                numbers
+            }
+            None => {
+                let count = bytes.len() / width;
+                room.clear();
+                room.try_reserve_exact(count).map_err(|_| no_memory(entry, count))?;
+                room.resize(count, 0.0);
+                parallel::for_each_rows(ctx, RowsMut::new(room, 1), count, TASK, |first, some| {
+                    for (i, some) in some.into_slice().chunks_mut(CHUNK).enumerate() {
+                        let first = first + i * CHUNK;
+                        convert(entry, &bytes[first * width..(first + some.len()) * width], some);
+                        look(first, some);
+                    }
+                });
+                &room[..]
+            }
+        };
+        match worst.into_inner() {
+            usize::MAX => Ok(numbers),
+            at => Err(infinite(entry, &self.path, at, numbers[at])),
+        }
+    }
+
     /// Checks that nobody has written to the file, to be asked once everything is copied.
     ///
     /// # Errors
@@ -148,29 +202,55 @@ fn field(entry: &Entry) -> String {
 /// Numbers that are copied, and then looked at for NaN and infinity while they are in the cache.
 const CHUNK: usize = 4096;
 
+/// Numbers that one task looks at, or converts.
+const TASK: usize = 64 * CHUNK;
+
 /// The numbers of one tensor as f32.
 fn widen(entry: &Entry, bytes: &[u8], path: &Path, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
-    let width = match entry.dtype {
-        "F32" => 4,
-        "BF16" | "F16" => 2,
-        other => return Err(Error::bad_file(path, field(entry), other, "must be F32, F16 or BF16")),
-    };
+    let width = width(entry, path)?;
     assert_eq!(bytes.len(), width * out.len(), "{}", entry.name);
     for (i, (out, bytes)) in out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * width)).enumerate() {
-        match entry.dtype {
-            "F32" => each(out, bytes, f32::from_le_bytes),
-            "BF16" => each(out, bytes, |b| bf16::widen(u16::from_le_bytes(b))),
-            _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
-        }
-        // Without a way out of the loop it takes a vector's width at a time.
-        let infinite = |n: u32, x: &f32| n | u32::from(x.to_bits() & EXPONENT == EXPONENT);
-        let finite = non_finite == NonFinite::Allow || out.iter().fold(0, infinite) == 0;
-        if !finite && let Some(at) = out.iter().position(|x| !x.is_finite()) {
-            let element = format!("{}, element {}", field(entry), i * CHUNK + at);
-            return Err(Error::bad_file(path, element, out[at], "must be finite"));
+        convert(entry, bytes, out);
+        if non_finite == NonFinite::Refuse
+            && let Some(at) = first_infinite(out)
+        {
+            return Err(infinite(entry, path, i * CHUNK + at, out[at]));
         }
     }
     Ok(())
+}
+
+/// Bytes of one of a tensor's numbers.
+fn width(entry: &Entry, path: &Path) -> Result<usize> {
+    match entry.dtype {
+        "F32" => Ok(4),
+        "BF16" | "F16" => Ok(2),
+        other => Err(Error::bad_file(path, field(entry), other, "must be F32, F16 or BF16")),
+    }
+}
+
+/// Some of a tensor's numbers as f32.
+fn convert(entry: &Entry, bytes: &[u8], out: &mut [f32]) {
+    match entry.dtype {
+        "F32" => each(out, bytes, f32::from_le_bytes),
+        "BF16" => each(out, bytes, |b| bf16::widen(u16::from_le_bytes(b))),
+        _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+    }
+}
+
+/// The first number that is not finite.
+fn first_infinite(numbers: &[f32]) -> Option<usize> {
+    // Without a way out of the loop it takes a vector's width at a time.
+    let infinite = |n: u32, x: &f32| n | u32::from(x.to_bits() & EXPONENT == EXPONENT);
+    if numbers.iter().fold(0, infinite) == 0 { None } else { numbers.iter().position(|x| !x.is_finite()) }
+}
+
+fn infinite(entry: &Entry, path: &Path, at: usize, value: f32) -> Error {
+    Error::bad_file(path, format!("{}, element {at}", field(entry)), value, "must be finite")
+}
+
+fn no_memory(entry: &Entry, count: usize) -> Error {
+    Error::Memory { what: field(entry), needed: 4 * count as u64, available: 0 }
 }
 
 /// The exponent's bits, all of them set in what is not finite.

@@ -10,6 +10,9 @@ use crate::model::Gpt;
 use crate::run_dir;
 use crate::safetensors_io::{self, Tensor};
 use crate::tokenizer::Tokenizer;
+use longhand_tensor::Ctx;
+use longhand_tensor::exec::PackedParams;
+use longhand_tensor::matmul::WeightType;
 use longhand_tensor::params::{ParamId, ParamLayout, Params};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -169,13 +172,13 @@ fn copy_found(params: &mut Params, parts: &[Part], tensors: &[Tensor], prefix: &
     }
 }
 
-/// A trained model, ready to be asked.
+/// A trained model, ready to be asked, with its weights as they are trained, or packed for generation.
 #[derive(Debug)]
-pub struct Trained {
+pub struct Trained<W = Params> {
     /// Its structure.
     pub model: Gpt,
     /// Its weights.
-    pub params: Params,
+    pub params: W,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// The checkpoint, or the folder of another kind.
@@ -190,11 +193,11 @@ pub struct Trained {
 
 /// A trained model without its tokenizer: ids in, ids out.
 #[derive(Debug)]
-pub struct Body {
+pub struct Body<W = Params> {
     /// Its structure.
     pub model: Gpt,
     /// Its weights.
-    pub params: Params,
+    pub params: W,
     /// The checkpoint, or the folder of another kind.
     pub path: PathBuf,
     /// Optimizer steps done; 0 where nobody says.
@@ -213,7 +216,23 @@ pub struct Body {
 /// `Checkpoint`, `BadFile` or `Io` for what is missing, damaged or no model; `Tensors` for weights that do not
 /// fit config.json.
 pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
-    let Body { model, params, path, step, settings, skipped, own } = open_body(folder, access)?;
+    with_tokenizer(open_body(folder, access)?)
+}
+
+/// As [`open`], with every matrix packed for generation as `kind`, on all threads of `ctx`.
+/// # Errors
+/// As [`open`].
+pub fn open_packed(
+    ctx: &Ctx,
+    folder: impl AsRef<Path>,
+    access: Access,
+    kind: WeightType,
+) -> Result<Trained<PackedParams>> {
+    with_tokenizer(open_body_packed(ctx, folder, access, kind)?)
+}
+
+fn with_tokenizer<W>(body: Body<W>) -> Result<Trained<W>> {
+    let Body { model, params, path, step, settings, skipped, own } = body;
     let config = model.config();
     let tokenizer = if own { Tokenizer::load(&path)? } else { Tokenizer::of_folder(&path, config.arch)? };
     if own && tokenizer.vocab_size() != config.vocab_size {
@@ -240,7 +259,29 @@ fn unlike(folder: &Path, config: &Config, tokenizer: &Tokenizer) -> Error {
 /// # Errors
 /// As [`open`].
 pub fn open_body(folder: impl AsRef<Path>, access: Access) -> Result<Body> {
-    let folder = folder.as_ref();
+    read(folder.as_ref(), access, |folder| hugging_face::load(folder, access), Ok)
+}
+
+/// As [`open_packed`], without looking for a tokenizer.
+/// # Errors
+/// As [`open`].
+pub fn open_body_packed(
+    ctx: &Ctx,
+    folder: impl AsRef<Path>,
+    access: Access,
+    kind: WeightType,
+) -> Result<Body<PackedParams>> {
+    let load = |folder: &Path| hugging_face::load_packed(ctx, folder, access, kind);
+    read(folder.as_ref(), access, load, |params| Ok(PackedParams::pack_as(ctx, &params, kind)?))
+}
+
+/// Reads what `folder` is: a folder of another kind by `load`; of this project, its weights through `own`.
+fn read<W>(
+    folder: &Path,
+    access: Access,
+    load: impl FnOnce(&Path) -> Result<hugging_face::Opened<W>>,
+    own: impl FnOnce(Params) -> Result<W>,
+) -> Result<Body<W>> {
     let meta = std::fs::metadata(folder).map_err(Error::io(folder))?;
     if !meta.is_dir() {
         let problem = "is a file; give the folder of a run, of a checkpoint or of a Hugging Face model".into();
@@ -251,7 +292,7 @@ pub fn open_body(folder: impl AsRef<Path>, access: Access) -> Result<Body> {
     } else if folder.join("manifest.json").exists() {
         checkpoint::load(folder, checkpoint::Part::Model, access)?
     } else if hugging_face::is_model(folder) {
-        let hugging_face::Opened { model, params, ignored, .. } = hugging_face::load(folder, access)?;
+        let hugging_face::Opened { model, params, ignored, .. } = load(folder)?;
         let skipped = ignored.iter().map(|name| format!("{name}, a head of another task")).collect();
         return Ok(Body { model, params, path: folder.into(), step: 0, settings: Value::Null, skipped, own: false });
     } else {
@@ -273,7 +314,7 @@ pub fn open_body(folder: impl AsRef<Path>, access: Access) -> Result<Body> {
     copy_parts(&mut params, &whole, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
     Ok(Body {
         model,
-        params,
+        params: own(params)?,
         path: loaded.path,
         step: loaded.step,
         settings: loaded.trainer,
@@ -290,7 +331,6 @@ mod tests {
     use crate::fs::TestDir;
     use crate::optim::{OptimOptions, Schedule};
     use crate::train::Trainer;
-    use longhand_tensor::Ctx;
 
     fn trainer() -> Trainer {
         let mut config = Config::new(Arch::Gpt1, 257, 8);

@@ -19,7 +19,7 @@ use crate::random::{Philox, SiteKind};
 
 mod infer;
 pub use crate::kernels::{IGNORE, LossWeights, Pool};
-pub use infer::{Infer, InferMemory, PackedParams, Weights};
+pub use infer::{Infer, InferMemory, PackedParams, Packer, Weights};
 
 /// Sequences of any lengths, one after the other: what one forward pass reads.
 #[derive(Clone, Debug, Default)]

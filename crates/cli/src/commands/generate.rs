@@ -26,14 +26,13 @@ const MOST_PROMPT_BYTES: u64 = 64 << 20;
 pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let sampling = sampling(args)?;
     let prompts = prompts(args)?;
-    let trained = snapshot::open(model_folder(&args.run.model)?, access(args.run.no_mmap))?;
+    let workers = Workers::new(args.run.threads)?;
+    let (folder, access) = (model_folder(&args.run.model)?, access(args.run.no_mmap));
+    let trained = workers.run(|| snapshot::open_packed(&workers.ctx, folder, access, weight_type(&args.weights)))?;
     note_skipped(&trained.skipped);
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     check_memory(&trained, ids.len())?;
-    let workers = Workers::new(args.run.threads)?;
-    let Trained { model, params, tokenizer, .. } = trained;
-    let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(&args.weights)))?;
-    drop(params);
+    let Trained { model, params: packed, tokenizer, .. } = trained;
     let options = Options {
         sampling,
         max_tokens: usize::try_from(args.n_predict).ok(),
@@ -121,17 +120,16 @@ fn read_prompt(path: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn encoded(trained: &Trained, prompt: &str, args: &GenerateArgs) -> Result<Vec<u32>, Failure> {
+fn encoded(trained: &Trained<PackedParams>, prompt: &str, args: &GenerateArgs) -> Result<Vec<u32>, Failure> {
     let special = if args.no_parse_special { Special::Text } else { Special::Parse };
     trained.tokenizer.encode_prompt(prompt, special).map_err(|e| Failure::new(format!("prompt: {e}")))
 }
 
-/// Refuses more sequences than fit the memory.
-fn check_memory(trained: &Trained, sequences: usize) -> Result<(), Failure> {
+/// Refuses more sequences than fit the memory beside the weights.
+fn check_memory(trained: &Trained<PackedParams>, sequences: usize) -> Result<(), Failure> {
     let c = trained.model.config();
-    let cache =
+    let needed =
         [c.n_layer, 2, c.n_embd, c.n_positions, 4, sequences].iter().fold(1u64, |n, &x| n.saturating_mul(x as u64));
-    let needed = cache.saturating_add(4 * trained.model.layout().len() as u64);
     match machine::available_memory() {
         Some(available) if needed > available => {
             let what = format!("generating {sequences} sequences of up to {} tokens", c.n_positions);

@@ -129,7 +129,7 @@ fn pair(shape: Option<&Vec<usize>>) -> Option<[usize; 2]> {
 
 /// One of the arrays: a numpy file of version 1 with one dim of f32.
 struct Array {
-    source: Source,
+    source: Source<'static>,
     data: usize,
 }
 

@@ -3,7 +3,9 @@
 use super::*;
 use crate::config::Arch;
 use crate::fs::TestDir;
+use crate::generate::Session;
 use crate::safetensors_io::{Tensor, read};
+use longhand_tensor::exec::Weights;
 use serde_json::Value;
 
 fn tiny(arch: Arch) -> (Gpt, Params) {
@@ -124,6 +126,60 @@ fn halves_come_back_rounded_and_say_so() {
         // Rounded once, it is as it is.
         save(dir.path(), &model, &opened.params, None, dtype).unwrap();
         assert!(same(&load(dir.path(), Access::Map).unwrap().params, &opened.params));
+    }
+}
+
+/// The logits' bits of a few tokens.
+fn logits(model: &Gpt, weights: Weights) -> Vec<u32> {
+    let ctx = Ctx::default();
+    let mut session = Session::new(&ctx, model, weights, 1).unwrap();
+    session.feed(&[(0, &[3, 1, 4, 1, 5])]).unwrap().iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn packed_from_the_files_or_from_bytes_it_is_the_model_that_was_loaded() {
+    let ctx = Ctx::default();
+    for arch in [Arch::Gpt1, Arch::Gpt2] {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            let dir = TestDir::new("hf-packed");
+            let (model, params) = tiny(arch);
+            save(dir.path(), &model, &params, None, dtype).unwrap();
+            let config = std::fs::read(dir.path().join(CONFIG)).unwrap();
+            let file = std::fs::read(dir.path().join(WEIGHTS)).unwrap();
+            // Bytes that begin anywhere: no number stands where a float may.
+            let shifted = [&[0], &file[..]].concat();
+            let loaded = load(dir.path(), Access::Map).unwrap();
+            assert!(same(&from_bytes(&config, &shifted[1..]).unwrap().params, &loaded.params));
+            for kind in [WeightType::F32, WeightType::Bf16] {
+                let packed = PackedParams::pack_as(&ctx, &loaded.params, kind).unwrap();
+                let expected = logits(&loaded.model, Weights::Packed(&packed));
+                for (name, opened) in [
+                    ("map", load_packed(&ctx, dir.path(), Access::Map, kind)),
+                    ("read", load_packed(&ctx, dir.path(), Access::Read, kind)),
+                    ("bytes", packed_from_bytes(&ctx, &config, &file, kind)),
+                    ("shifted bytes", packed_from_bytes(&ctx, &config, &shifted[1..], kind)),
+                ] {
+                    let opened = opened.unwrap();
+                    let got = logits(&opened.model, Weights::Packed(&opened.params));
+                    assert!(got == expected, "{arch:?} {dtype:?} {kind:?} {name}");
+                }
+            }
+            // The same line, however it is read.
+            let mut bad = tensors(&dir);
+            bad[2].data[1] = f32::INFINITY;
+            let bad = file_of(&bad);
+            dir.write(WEIGHTS, &bad);
+            let expected = line(&dir);
+            assert!(expected.ends_with("element 1 = inf: must be finite"), "{expected}");
+            let packed = load_packed(&ctx, dir.path(), Access::Map, WeightType::F32).unwrap_err().to_string();
+            assert_eq!(packed.strip_prefix(&format!("{}/", dir.path().display())), Some(&expected[..]));
+            let bytes = packed_from_bytes(&ctx, &config, &bad, WeightType::F32).unwrap_err().to_string();
+            assert_eq!(bytes, expected);
+            let cut = packed_from_bytes(&ctx, &config, &bad[..9], WeightType::F32).unwrap_err().to_string();
+            assert!(cut.starts_with("model.safetensors: header length"), "{cut}");
+            let empty = from_bytes(b"{", &file).unwrap_err().to_string();
+            assert!(empty.starts_with("config.json: line 1, column 1: EOF"), "{empty}");
+        }
     }
 }
 

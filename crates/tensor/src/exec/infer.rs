@@ -40,18 +40,11 @@ impl PackedParams {
     /// # Errors
     /// As [`PackedParams::pack`].
     pub fn pack_as(ctx: &Ctx, params: &Params, kind: WeightType) -> Result<Self> {
-        let layout = params.layout().clone();
-        let packed = |b: MatRef<'_>| Weight::pack_as(ctx, b, kind).map(Entry::Packed);
-        let entry = |id: ParamId| {
-            let (spec, data) = (layout.spec(id), params.get(id));
-            Ok(match spec.role {
-                Role::Vector | Role::Positions => Entry::Plain(data.to_vec()),
-                Role::Linear => packed(MatRef::new(data, spec.rows(), spec.cols())?)?,
-                Role::Embedding => packed(MatRef::new(data, spec.rows(), spec.cols())?.t())?,
-            })
-        };
-        let entries = layout.ids().map(entry).collect::<Result<_>>()?;
-        Ok(PackedParams { layout, entries })
+        let mut packer = Packer::new(ctx, params.layout(), kind);
+        for id in params.layout().ids() {
+            packer.add(params.get(id))?;
+        }
+        Ok(packer.finish())
     }
 
     /// Bytes of all weights in memory.
@@ -61,6 +54,43 @@ impl PackedParams {
             Entry::Packed(w) => w.bytes(),
         };
         self.entries.iter().map(of).sum()
+    }
+}
+
+/// Packs parameters one after the other, as they come from a file: none but the one that is packed need be in memory.
+#[derive(Debug)]
+pub struct Packer<'a> {
+    ctx: &'a Ctx,
+    layout: Arc<ParamLayout>,
+    kind: WeightType,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Packer<'a> {
+    /// A packer of the parameters of `layout`, with the numbers of every matrix kept as `kind`.
+    pub fn new(ctx: &'a Ctx, layout: &Arc<ParamLayout>, kind: WeightType) -> Self {
+        Packer { ctx, layout: layout.clone(), kind, entries: Vec::new() }
+    }
+
+    /// Packs the next parameter of the layout. Panics where there is none.
+    /// # Errors
+    /// `ShapeMismatch` unless `data` is as long as the parameter; `OutOfMemory`, `SizeOverflow`.
+    pub fn add(&mut self, data: &[f32]) -> Result<()> {
+        let spec = &self.layout.specs()[self.entries.len()];
+        expect_len("Packer::add", "data", data.len(), spec.len())?;
+        let packed = |b: MatRef<'_>| Weight::pack_as(self.ctx, b, self.kind).map(Entry::Packed);
+        self.entries.push(match spec.role {
+            Role::Vector | Role::Positions => Entry::Plain(data.to_vec()),
+            Role::Linear => packed(MatRef::new(data, spec.rows(), spec.cols())?)?,
+            Role::Embedding => packed(MatRef::new(data, spec.rows(), spec.cols())?.t())?,
+        });
+        Ok(())
+    }
+
+    /// All of them. Panics where one is missing.
+    pub fn finish(self) -> PackedParams {
+        assert_eq!(self.entries.len(), self.layout.specs().len(), "every parameter is packed");
+        PackedParams { layout: self.layout, entries: self.entries }
     }
 }
 

@@ -108,6 +108,23 @@ fn a_measurement_is_printed_line_by_line() {
 }
 
 #[test]
+fn reading_and_writing_are_printed_and_drawn() {
+    let f = Folder::new("generation");
+    let words = "bench generate --preset nano --weights f32,bf16 -p 8 -n 2 -r 1 --batch-size 1,3 --threads 1";
+    let done = f.run(&format!("{words} --json --svg g.svg")).good();
+    let rows: Vec<serde_json::Value> = done.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    let of = |kind: &str| ["prefill/pp8", "generate/tg2", "generate/tg2b3"].map(|test| format!("{test}/{kind}"));
+    assert_eq!(names, [of("f32"), of("bf16")].concat());
+    assert!(rows.iter().all(|row| row["tok_s"].as_f64().unwrap() > 0.0), "{done}");
+    assert!(rows[1]["of_bandwidth"].is_f64() && rows[0].get("of_bandwidth").is_none());
+    let svg = fs::read_to_string(f.path().join("g.svg")).unwrap();
+    assert!(["writing, bf16 weights", "reading a prompt, f32 weights", "GB/s"].iter().all(|w| svg.contains(w)));
+    let table = f.run(words).good();
+    assert_eq!(table.lines().count(), 7, "{table}");
+}
+
+#[test]
 fn a_step_is_split_between_its_kernels() {
     let f = Folder::new("split");
     let words = "bench train --preset nano --batch-size 2 --block-size 8 --steps 1 --threads 1 --split";

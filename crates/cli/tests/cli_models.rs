@@ -90,6 +90,10 @@ fn what_is_wrong_has_one_line() {
     assert_eq!(f.run("score -m h").refused(2), "score: give a text, --file FILE or --ids N,…");
     let line = f.run("bench generate -m h -n 9").refused(2);
     assert_eq!(line, "n_gen = 9: must be at most 0: the context is 16, and texts are written behind 16 tokens");
+    let line = f.run("bench generate -m h --batch-size 1,0").refused(2);
+    assert_eq!(line, "batch_size = 0: must be from 1 to 4096");
+    let line = f.run("bench generate -m h -n 0 --svg no/x.svg").refused(1);
+    assert_eq!(line, "no/x.svg: No such file or directory (os error 2)");
 
     // A tokenizer of another vocabulary, none, and one in halves.
     let config = fs::read_to_string(f.path().join("h/config.json")).unwrap();

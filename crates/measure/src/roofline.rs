@@ -145,11 +145,6 @@ impl Row {
     pub fn of_bound(&self) -> f64 {
         self.least / self.seconds
     }
-
-    /// Flops a byte.
-    pub fn intensity(&self) -> f64 {
-        self.flops / self.bytes
-    }
 }
 
 /// Measures `cases` in turn in the current pool, `each` told before every one of them. The peak is the best window of
@@ -182,7 +177,7 @@ mod tests {
         let memory = row("adamw/262144", 1e9);
         assert_eq!(memory.bound, Bound::Bytes);
         assert!((memory.of_bound() - 28.0 * 262144.0 / 1e9 / 0.1).abs() < 1e-9);
-        assert!((memory.intensity() - 0.5).abs() < 1e-9);
+        assert!((memory.flops / memory.bytes - 0.5).abs() < 1e-9);
     }
 
     #[test]

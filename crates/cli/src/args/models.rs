@@ -85,6 +85,9 @@ pub struct BenchGenerateArgs {
     /// the context holds].
     #[arg(short = 'n', long, value_name = "N,…", value_delimiter = ',')]
     pub n_gen: Vec<usize>,
+    /// Texts that are written at once, each behind a prompt of its own; several give a row each.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1")]
+    pub batch_size: Vec<usize>,
     /// Repetitions of each row, behind one that does not count.
     #[arg(short = 'r', long, value_name = "N", default_value_t = 5)]
     pub repetitions: usize,
@@ -100,6 +103,9 @@ pub struct BenchGenerateArgs {
     /// The table as CSV.
     #[arg(long)]
     pub csv: bool,
+    /// Draw the rows below this machine's roofs: multiply-adds, and a stream of as many bytes as the weights have.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 /// `longhand convert`.

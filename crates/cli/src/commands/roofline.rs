@@ -4,7 +4,7 @@ use crate::args::RooflineArgs;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::machine::{Cpu, available_memory, human_bytes};
-use crate::plot::{self, Roof};
+use crate::plot::{self, Point, Roof};
 use crate::pool::{Workers, isa_named};
 use crate::progress::{Counter, note, print_line};
 use longhand_gpt::error::Error;
@@ -48,7 +48,8 @@ pub fn run(args: &RooflineArgs) -> Result<u8, Failure> {
     }
     if let Some(path) = &args.svg {
         let title = format!("{}, {}", cpu_name(), threads_of(isa, threads));
-        let roof = Roof { title, peaks: &measured.peaks, levels: &measured.levels, rows: &measured.rows };
+        let points: Vec<Point> = measured.rows.iter().map(Point::from).collect();
+        let roof = Roof { title, peaks: &measured.peaks, levels: &measured.levels, points: &points };
         plot::roofline_svg(path, &roof).map_err(Failure::new)?;
     }
     let Some(limits) = limits else { return Ok(0) };

@@ -5,7 +5,7 @@ mod roofline;
 mod split;
 
 pub use loss::{Curves, loss_svg};
-pub use roofline::{Roof, roofline_svg};
+pub use roofline::{Point, Roof, roofline_svg};
 pub use split::{Bars, split_svg};
 
 use crate::failure::Failure;

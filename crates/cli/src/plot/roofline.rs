@@ -13,19 +13,52 @@ pub struct Roof<'a> {
     pub peaks: &'a [Peak],
     /// Slanted roofs.
     pub levels: &'a [Level],
-    /// The kernels.
-    pub rows: &'a [Row],
+    /// The kernels, or what else was measured.
+    pub points: &'a [Point],
 }
 
-/// Kinds of kernels: how names begin, what the legend says, the colour.
-const KINDS: [(&str, &str, RGBColor); 7] = [
-    ("matmul_packed/", "matmul, packed weight", RGBColor(255, 150, 50)),
-    ("matmul/", "matmul", MATMUL),
-    ("attention_forward/", "attention, forward", ATTENTION_FORWARD),
-    ("attention_forward_backward/", "attention, forward + backward", ATTENTION_BACKWARD),
-    ("linear_cross_entropy/", "linear + cross-entropy", LINEAR_CROSS_ENTROPY),
-    ("rowwise/", "row kernels", ROWS),
-    ("adamw/", "AdamW", ADAMW),
+/// Something measured.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Its name, which says what kind it is of.
+    pub name: String,
+    /// Flops of a run.
+    pub flops: f64,
+    /// Bytes of a run.
+    pub bytes: f64,
+    /// Seconds of a run.
+    pub seconds: f64,
+}
+
+impl From<&Row> for Point {
+    fn from(row: &Row) -> Point {
+        Point { name: row.name.clone(), flops: row.flops, bytes: row.bytes, seconds: row.seconds }
+    }
+}
+
+impl Point {
+    fn intensity(&self) -> f64 {
+        self.flops / self.bytes
+    }
+
+    fn gflops(&self) -> f64 {
+        self.flops / self.seconds / 1e9
+    }
+}
+
+/// Kinds of points: how names begin and end, what the legend says, the colour.
+const KINDS: [(&str, &str, &str, RGBColor); 11] = [
+    ("matmul_packed/", "", "matmul, packed weight", RGBColor(255, 150, 50)),
+    ("matmul/", "", "matmul", MATMUL),
+    ("attention_forward/", "", "attention, forward", ATTENTION_FORWARD),
+    ("attention_forward_backward/", "", "attention, forward + backward", ATTENTION_BACKWARD),
+    ("linear_cross_entropy/", "", "linear + cross-entropy", LINEAR_CROSS_ENTROPY),
+    ("rowwise/", "", "row kernels", ROWS),
+    ("adamw/", "", "AdamW", ADAMW),
+    ("generate/", "/f32", "writing, f32 weights", MATMUL),
+    ("generate/", "/bf16", "writing, bf16 weights", RGBColor(255, 150, 50)),
+    ("prefill/", "/f32", "reading a prompt, f32 weights", ATTENTION_FORWARD),
+    ("prefill/", "/bf16", "reading a prompt, bf16 weights", ATTENTION_BACKWARD),
 ];
 
 const ROOF: RGBColor = RGBColor(90, 90, 90);
@@ -42,9 +75,9 @@ pub fn roofline_svg(path: &Path, roof: &Roof) -> Result<(), String> {
 fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
     let giga = |x: f64| x / 1e9;
     let top = roof.peaks.iter().map(|p| giga(p.flops)).fold(1.0, f64::max);
-    let widest = roof.rows.iter().map(Row::intensity).fold(100.0, f64::max);
-    let narrowest = roof.rows.iter().map(Row::intensity).fold(0.1, f64::min);
-    let lowest = roof.rows.iter().map(Row::gflops).fold(1.0, f64::min);
+    let widest = roof.points.iter().map(Point::intensity).fold(100.0, f64::max);
+    let narrowest = roof.points.iter().map(Point::intensity).fold(0.1, f64::min);
+    let lowest = roof.points.iter().map(Point::gflops).fold(1.0, f64::min);
     let (x, y) = (narrowest / 1.6..widest * 4.0, lowest / 1.6..top * 1.8);
 
     let mut svg = String::new();
@@ -90,9 +123,9 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             let words = format!("{} {}", peak.isa, short(flops));
             chart.draw_series([Text::new(words, (from * 1.2, flops * 1.16), small.clone())])?;
         }
-        for (prefix, words, colour) in KINDS {
-            let points: Vec<(f64, f64)> =
-                roof.rows.iter().filter(|r| r.name.starts_with(prefix)).map(|r| (r.intensity(), r.gflops())).collect();
+        for (prefix, suffix, words, colour) in KINDS {
+            let of_kind = roof.points.iter().filter(|p| p.name.starts_with(prefix) && p.name.ends_with(suffix));
+            let points: Vec<(f64, f64)> = of_kind.map(|p| (p.intensity(), p.gflops())).collect();
             if points.is_empty() {
                 continue;
             }
@@ -128,28 +161,17 @@ fn short(x: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use longhand_measure::cases::Quoted;
-    use longhand_measure::roofline::Bound;
     use longhand_tensor::Isa;
 
     #[test]
     fn the_picture_has_its_roofs_and_kernels() {
         let peaks = [Peak { isa: Isa::SCALAR, flops: 1e10, ratio: 8.0 }];
         let level = |name: &str, read: f64| Level { name: name.into(), bytes: 1 << 20, read, write: read };
-        let row = |name: &str, flops: f64| Row {
-            name: name.into(),
-            flops,
-            bytes: 1e6,
-            quoted: Quoted::Flops,
-            seconds: 0.01,
-            least: 0.005,
-            bound: Bound::Flops,
-            of_peak: 0.5,
-        };
-        let rows = [row("matmul/1x1x1", 1e8), row("rowwise/softmax_forward/2x2", 1e6)];
+        let point = |name: &str, flops: f64| Point { name: name.into(), flops, bytes: 1e6, seconds: 0.01 };
+        let points = [point("matmul/1x1x1", 1e8), point("rowwise/softmax_forward/2x2", 1e6)];
         let levels = [level("L1", 2e11), level("DRAM", 1e10)];
-        let picture = |rows| draw(&Roof { title: "a CPU".into(), peaks: &peaks, levels: &levels, rows });
-        let svg = picture(&rows[..]).unwrap();
+        let picture = |points| draw(&Roof { title: "a CPU".into(), peaks: &peaks, levels: &levels, points });
+        let svg = picture(&points[..]).unwrap();
         for words in ["a CPU", "scalar 10", "DRAM 10 GB/s", "row kernels", "flops a byte"] {
             assert!(svg.contains(words), "{words}");
         }

@@ -1,10 +1,11 @@
 //! `longhand bench generate`: rows as llama-bench names them.
 
 use crate::args::BenchGenerateArgs;
-use crate::commands::roofline::rounded;
+use crate::commands::roofline::{cpu_name, rounded, threads_of};
 use crate::commands::weight_type;
 use crate::failure::Failure;
 use crate::machine::peak_memory;
+use crate::plot::{self, Point, Roof};
 use crate::pool::Workers;
 use crate::progress::print_line;
 use crate::report::text::{deviation, mean};
@@ -12,7 +13,9 @@ use longhand_gpt::config::Config;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::snapshot::{self, Body};
-use longhand_measure::generation::{Generation, PROMPT};
+use longhand_measure::generation::{Generation, PROMPT, Task};
+use longhand_measure::peak::best_fma_window;
+use longhand_measure::roofline::{Level, Peak};
 use longhand_measure::streams::{Stream, Traffic};
 use longhand_tensor::exec::PackedParams;
 use longhand_tensor::parallel;
@@ -21,12 +24,23 @@ use serde_json::json;
 
 /// More of them are a mistake on any machine.
 const MOST_REPETITIONS: usize = 10_000;
+/// More of them are a mistake too.
+const MOST_TEXTS: usize = 4096;
 
 /// Measures and shows.
 pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     if args.repetitions == 0 || args.repetitions > MOST_REPETITIONS {
         let limit = format!("must be from 1 to {MOST_REPETITIONS}");
         return Err(Failure::usage(format!("repetitions = {}: {limit}", args.repetitions)));
+    }
+    let most = args.batch_size.iter().copied().max().unwrap_or(1);
+    if args.batch_size.contains(&0) || most > MOST_TEXTS {
+        let limit = format!("must be from 1 to {MOST_TEXTS}");
+        let wrong = args.batch_size.iter().find(|n| !(1..=MOST_TEXTS).contains(*n)).unwrap_or(&most);
+        return Err(Failure::usage(format!("batch_size = {wrong}: {limit}")));
+    }
+    if let Some(path) = &args.svg {
+        plot::writable(path)?;
     }
     let workers = Workers::new(args.threads)?;
     let (name, model, params) = model(args)?;
@@ -52,37 +66,51 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     } else if args.csv {
         print_line("model,size_bytes,weights,threads,test,tokens_per_second,deviation,of_bandwidth");
     }
+    let reads = n_prompt.iter().map(|n| Task::Read(*n));
+    let write = |texts: &usize| n_gen.iter().map(|n| Task::Write { tokens: *n, texts: *texts }).collect::<Vec<_>>();
+    let writes = args.batch_size.iter().flat_map(write);
+    // As in llama-bench, none of a kind is no row.
+    let tasks: Vec<Task> = reads.chain(writes).filter(|task| task.tokens() > 0).collect();
+    let (mut roofs, mut points, mut peak) = (Vec::new(), Vec::new(), 0.0f64);
     for kind in &args.weights {
         let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(kind)))?;
         let bytes = packed.bytes();
         // A token reads every weight once: what a stream of as many bytes takes.
         let bandwidth = workers.run(|| Stream::new(Traffic::Read, bytes).best(isa, 8));
-        let mut generation = Generation::new(&workers.ctx, &model, &packed)?;
-        // As in llama-bench, none of a kind is no row.
-        let reads = n_prompt.iter().map(|n| (true, *n));
-        for (prompt, tokens) in reads.chain(n_gen.iter().map(|n| (false, *n))).filter(|(_, n)| *n > 0) {
+        let size = format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+        roofs.push(Level { name: format!("{kind}, {size}"), bytes, read: bandwidth, write: 0.0 });
+        let mut generation = Generation::new(&workers.ctx, &model, &packed, most)?;
+        for task in &tasks {
             let mut seconds = Vec::new();
             for i in 0..=args.repetitions {
-                let once = workers.run(|| {
-                    parallel::enter(&workers.ctx, || match prompt {
-                        true => generation.prefill(tokens),
-                        false => generation.generate(tokens),
-                    })
-                })?;
+                let once = workers.run(|| parallel::enter(&workers.ctx, || generation.seconds(*task)))?;
                 if i > 0 {
                     seconds.push(once);
                 }
+                if args.svg.is_some() {
+                    peak = peak.max(workers.run(|| best_fma_window(isa, 4)));
+                }
             }
+            let tokens = task.tokens();
             let speeds: Vec<f64> = seconds.iter().map(|s| tokens as f64 / s).collect();
             let (mean, deviation) = (mean(&speeds).unwrap_or(0.0), deviation(&speeds).unwrap_or(0.0));
-            let of_bandwidth = (!prompt).then(|| mean * bytes as f64 / bandwidth);
-            let test = format!("{}{tokens}", if prompt { "pp" } else { "tg" });
+            let (reads, texts) = match *task {
+                Task::Read(_) => (true, 1),
+                Task::Write { texts, .. } => (false, texts),
+            };
+            let of_bandwidth = (!reads).then(|| mean * bytes as f64 / bandwidth / texts as f64);
+            let test = task.test();
+            seconds.sort_by(f64::total_cmp);
+            let median = seconds[seconds.len() / 2];
+            let point = Point {
+                name: format!("{}/{test}/{kind}", if reads { "prefill" } else { "generate" }),
+                flops: task.flops(model.config()),
+                bytes: task.bytes(model.config(), bytes),
+                seconds: median,
+            };
             if args.json {
-                seconds.sort_by(f64::total_cmp);
-                let median = seconds[seconds.len() / 2];
-                let long = if prompt { "prefill" } else { "generate" };
                 let mut line = json!({
-                    "name": format!("{long}/{test}/{kind}"), "ms": rounded(median * 1e3, 1e3),
+                    "name": point.name, "ms": rounded(median * 1e3, 1e3),
                     "tok_s": rounded(tokens as f64 / median, 1e2), "mean_tok_s": rounded(mean, 1e2),
                     "deviation": rounded(deviation, 1e2), "threads": threads, "isa": isa.to_string(), "weight_bytes": bytes,
                 });
@@ -98,10 +126,9 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
                 print_line(&format!("{name},{bytes},{kind},{threads},{test},{mean:.2},{deviation:.2},{share}"));
             } else {
                 let share = of_bandwidth.map_or("–".to_string(), |x| format!("{x:.3}"));
-                let size = format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
                 let cells = [
                     name.clone(),
-                    size,
+                    size.clone(),
                     kind.clone(),
                     threads.to_string(),
                     test,
@@ -111,7 +138,14 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
                 ];
                 print_line(&row(&cells));
             }
+            points.push(point);
         }
+    }
+    if let Some(path) = &args.svg {
+        let title = format!("{name} on {}, {}", cpu_name(), threads_of(isa, threads));
+        let peaks = [Peak { isa, flops: peak, ratio: 0.0 }];
+        plot::roofline_svg(path, &Roof { title, peaks: &peaks, levels: &roofs, points: &points })
+            .map_err(Failure::new)?;
     }
     Ok(0)
 }

@@ -1,6 +1,7 @@
 //! GPT models on hand-written CPU kernels.
 #![deny(unsafe_code)]
 pub mod attention_map;
+pub mod beam;
 pub mod checkpoint;
 pub mod completion;
 pub mod config;

@@ -75,8 +75,8 @@ pub struct Hypothesis {
 /// among the first `beams` that end are finished; the first `beams` that do not end run on. The search is over when `beams`
 /// are finished and the likeliest running one, divided by its present length^α, is not above the worst of them; or
 /// at `max_tokens` or the context's end, where all that run are finished as they are. For α above 0 the first rule is a
-/// heuristic, for a longer text could still have come to score more. No width but V^n finds the best of all texts of n
-/// tokens for sure, nor one that is better than the greedy one.
+/// heuristic, for a longer text could still have come to score more. Only a width of V^(n−1) finds the best of all texts of
+/// n tokens for sure; a narrower search may leave even the greedy text behind and end below it.
 ///
 /// Cost: the prompt in one pass, then one pass a token over up to `beams` rows, a scan of their logits, and for a hypothesis
 /// that is continued twice a copy of its keys and values from where those it replaces differ. Memory: `beams` contexts of
@@ -134,8 +134,9 @@ pub fn beam_search(
         let kept: Vec<Candidate> =
             ranked.into_iter().filter(|c| Some(c.token) != options.end).take(options.beams).collect();
         let Some(best) = kept.first() else { break };
-        let can_improve = |worst: &Hypothesis| score(best.log_prob, length, options.length_penalty) > worst.score;
-        if length == most || (finished.len() == options.beams && !finished.last().is_some_and(can_improve)) {
+        let reached = score(best.log_prob, length, options.length_penalty);
+        let over = finished.len() == options.beams && finished.last().is_some_and(|worst| reached <= worst.score);
+        if length == most || over {
             break;
         }
         running = slots.take_over(&running, &kept)?;

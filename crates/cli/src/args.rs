@@ -243,6 +243,14 @@ pub struct GenerateArgs {
     /// Tokens that the penalty looks back to.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub repeat_last_n: usize,
+    /// Instead of drawing, search for the likeliest text with N hypotheses beside each other; 1: greedy.
+    #[arg(long, value_name = "N", conflicts_with_all = [
+        "temp", "top_k", "top_p", "min_p", "repeat_penalty", "repeat_last_n", "seed", "stop", "context_shift", "explain",
+    ])]
+    pub beams: Option<usize>,
+    /// Divide the log-probability of a text of n tokens by n^X; 0: do not; more favours long texts [default: 1].
+    #[arg(long, value_name = "X", requires = "beams")]
+    pub length_penalty: Option<f64>,
     /// Show, on standard error, the five likeliest tokens of each place, with their probabilities.
     #[arg(long)]
     pub explain: bool,
@@ -447,6 +455,31 @@ mod tests {
         let Command::Generate(a) = read("longhand generate -p a -p --b -n 5 -s -1").unwrap().command else { panic!() };
         assert_eq!((a.temp, a.top_k, a.top_p, a.min_p, a.n_predict), (0.8, 40, 0.95, 0.05, 5));
         assert_eq!(a.prompt, ["a", "--b"]);
+    }
+
+    #[test]
+    fn a_search_draws_nothing() {
+        let Command::Generate(a) = read("longhand generate --beams 4 --length_penalty -0.5").unwrap().command else {
+            panic!()
+        };
+        assert_eq!((a.beams, a.length_penalty), (Some(4), Some(-0.5)));
+        for (flag, named) in [
+            ("--temp 0", "--temp <X>"),
+            ("--top-k 1", "--top-k <K>"),
+            ("--top-p 1", "--top-p <P>"),
+            ("--min-p 0", "--min-p <P>"),
+            ("--repeat-penalty 1", "--repeat-penalty <X>"),
+            ("--repeat-last-n 1", "--repeat-last-n <N>"),
+            ("-s 1", "--seed <N>"),
+            ("--stop a", "--stop <TEXT>"),
+            ("--context-shift", "--context-shift"),
+            ("--explain", "--explain"),
+        ] {
+            let line = read(&format!("longhand generate --beams 4 {flag}")).unwrap_err();
+            assert_eq!(line, format!("the argument '--beams <N>' cannot be used with '{named}'"));
+        }
+        let alone = read("longhand generate --length-penalty 1").unwrap_err();
+        assert_eq!(alone, "the following required arguments were not provided: --beams <N>");
     }
 
     #[test]

@@ -68,6 +68,37 @@ fn explained_tokens_stand_beside_their_alternatives() {
 }
 
 #[test]
+fn a_search_finds_texts() {
+    let f = Folder::new("models-beams");
+    f.text();
+    f.run(&f.tiny("--tokenizer chars --max-iters 3 --arch gpt2 --out-dir r")).good();
+    let text = |words: &str| f.run(&format!("generate -m r {words}")).good();
+    assert_eq!(text("-p The --beams 1"), text("-p The --temp 0"));
+    // The likelier text is that of the search, or they are one.
+    let sum = |text: &str| {
+        let scored = f.run_args(&["score", "-m", "r", "--json", text.strip_suffix('\n').unwrap()]).good();
+        let all = json(&scored)["log_probs"].as_array().unwrap().clone();
+        all.iter().map(|p| p.as_f64().unwrap()).sum::<f64>()
+    };
+    let flags = "-n 6 --ignore-eos -p The";
+    let (greedy, found) = (text(&format!("{flags} --temp 0")), text(&format!("{flags} --beams 8 --length-penalty 0")));
+    assert!(found.starts_with("The") && found.len() > 9 && sum(&found) >= sum(&greedy), "{greedy} {found}");
+    assert_eq!(found, text(&format!("{flags} --beams 8 -t 1")));
+    let both = text("-n 6 --ignore-eos -p The -p cat --beams 8");
+    assert!(both.starts_with(&format!("=== 1 ===\n{found}\n=== 2 ===\ncat")), "{both}");
+    let out = f.run("generate -m r -p The --beams 2 --ignore-eos");
+    assert_eq!(out.err.trim(), "longhand: stopped at the end of the context of 16 tokens");
+
+    let line = |words: &str| f.run(&format!("generate -m r {words}")).refused(2);
+    assert_eq!(line("--beams 0"), "beams = 0: must be from 1 to V = 29");
+    assert_eq!(line("--beams 30"), "beams = 30: must be from 1 to V = 29");
+    assert_eq!(line("--beams 2 --length-penalty inf"), "length_penalty = inf: must be a finite number");
+    assert_eq!(line("--beams 2 --temp 0.5"), "the argument '--beams <N>' cannot be used with '--temp <X>'");
+    let long = f.run("generate -m r --beams 2 -p The.cat.sat.The.cat.sat").refused(1);
+    assert_eq!(long, "the prompt has 23 tokens: the model's context is 16");
+}
+
+#[test]
 fn what_is_wrong_has_one_line() {
     let f = converted("models-wrong");
     let line = |words: &str| f.run(words).refused(1);

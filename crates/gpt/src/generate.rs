@@ -58,6 +58,15 @@ impl<'a> Session<'a> {
         Ok(self.cache.truncate(slot, len)?)
     }
 
+    /// Makes slot `to` hold the tokens of slot `from`, of which it holds the first `shared` already.
+    ///
+    /// Cost: a copy of the keys and values of the tokens behind those.
+    /// # Errors
+    /// A slot out of range; more shared tokens than either slot holds. Every slot then holds what it held before.
+    pub fn fork(&mut self, from: usize, to: usize, shared: usize) -> Result<()> {
+        Ok(self.cache.fork(from, to, shared)?)
+    }
+
     /// Appends tokens to slots and returns the logits after the last token of each, (inputs, V).
     /// # Errors
     /// No tokens for a slot, a slot out of range or named twice, an id outside the vocabulary, more tokens than the

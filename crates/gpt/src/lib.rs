@@ -13,6 +13,7 @@
 //! | `gradcheck` | | gradients of whole models against float64 | 22 |
 #![deny(unsafe_code)]
 pub mod attention_map;
+pub mod beam;
 pub mod checkpoint;
 pub mod completion;
 pub mod config;

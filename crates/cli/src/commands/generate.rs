@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
 use crate::progress::note;
+use longhand_gpt::beam::{BeamOptions, Hypothesis, beam_search};
 use longhand_gpt::completion::{Completed, Finish, Options, complete};
 use longhand_gpt::error::Error;
 use longhand_gpt::sampling::Sampling;
@@ -31,8 +32,15 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let trained = workers.run(|| snapshot::open_packed(&workers.ctx, folder, access, weight_type(&args.weights)))?;
     note_skipped(&trained.skipped);
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
-    check_memory(&trained, ids.len())?;
+    let beams = args.beams.map(|beams| beam_options(args, beams, &trained)).transpose()?;
+    // Prompts are continued together, and searched on from one after the other.
+    check_memory(&trained, args.beams.unwrap_or(ids.len()))?;
     let Trained { model, params: packed, tokenizer, .. } = trained;
+    let (model, tokenizer, weights) = (&model, &tokenizer, Weights::Packed(&packed));
+    if let Some(options) = beams {
+        let find = |ids: &[u32]| workers.run(|| beam_search(&workers.ctx, model, weights, ids, &options));
+        return search(tokenizer, &prompts, &ids, model.config().n_positions, find);
+    }
     let options = Options {
         sampling,
         max_tokens: usize::try_from(args.n_predict).ok(),
@@ -48,17 +56,11 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     if args.seed == -1 && args.temp > 0.0 {
         note(&format!("seed {}", options.sampling.seed));
     }
-    let (model, tokenizer, weights) = (&model, &tokenizer, Weights::Packed(&packed));
     let mut screen = Screen::new(&prompts);
     let each = |i: usize, piece: &str| screen.write(i, piece);
     let done = workers.run(|| complete(&workers.ctx, model, weights, tokenizer, &ids, &options, each))?;
-    screen.finish();
-    if let Some(e) = screen.failed.take() {
-        // The reader has gone: not an error of ours.
-        if e.kind() == io::ErrorKind::BrokenPipe {
-            return Ok(0);
-        }
-        return Err(Failure::new(format!("standard output: {e}")));
+    if !screen.finish()? {
+        return Ok(0);
     }
     for (i, text) in done.iter().enumerate() {
         explain(tokenizer, text, (done.len() > 1).then_some(i + 1));
@@ -68,6 +70,44 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
         note(&format!("stopped at the end of the context of {context} tokens; --context-shift goes on"));
     }
     Ok(0)
+}
+
+/// Shows the best continuation that `find` has for each prompt; the exit status.
+fn search(
+    tokenizer: &Tokenizer,
+    prompts: &[String],
+    ids: &[Vec<u32>],
+    context: usize,
+    find: impl Fn(&[u32]) -> Result<Vec<Hypothesis>, Error>,
+) -> Result<u8, Failure> {
+    let mut screen = Screen::new(prompts);
+    let mut full = false;
+    for (i, ids) in ids.iter().enumerate() {
+        let Some(best) = find(ids)?.into_iter().next() else { continue };
+        full |= best.finish == Finish::Context;
+        let mut decoder = tokenizer.stream();
+        let pieces: Vec<String> = best.tokens.iter().map(|id| decoder.push(*id)).collect();
+        if screen.write(i, &(pieces.concat() + &decoder.finish())).is_break() {
+            break;
+        }
+    }
+    if screen.finish()? && full {
+        note(&format!("stopped at the end of the context of {context} tokens"));
+    }
+    Ok(0)
+}
+
+/// The search that was asked for, checked before anything large is made for it.
+fn beam_options(args: &GenerateArgs, beams: usize, trained: &Trained<PackedParams>) -> Result<BeamOptions, Failure> {
+    let options = BeamOptions {
+        beams,
+        max_tokens: usize::try_from(args.n_predict).ok(),
+        length_penalty: args.length_penalty.unwrap_or(BeamOptions::default().length_penalty),
+        end: trained.tokenizer.end_id().filter(|_| !args.ignore_eos),
+        vocab: Some(trained.tokenizer.vocab_size()),
+    };
+    options.validate(trained.model.config().vocab_size)?;
+    Ok(options)
 }
 
 /// Shows what stood beside each token that was drawn.
@@ -170,13 +210,19 @@ impl Screen {
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    fn finish(&mut self) {
+    /// Shows what waits; false if the reader has gone, which is no error of ours.
+    fn finish(&mut self) -> Result<bool, Failure> {
         for i in 1..self.waiting.len() {
             self.shown = i;
             let text = format!("\n{}{}", self.headers[i], self.waiting[i]);
             self.put(&text);
         }
         self.put("\n");
+        match self.failed.take() {
+            None => Ok(true),
+            Some(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Some(e) => Err(Failure::new(format!("standard output: {e}"))),
+        }
     }
 
     fn put(&mut self, text: &str) {

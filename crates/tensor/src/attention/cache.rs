@@ -138,6 +138,42 @@ impl KvCache {
         Ok(())
     }
 
+    /// Makes slot `to` hold, in every layer, the tokens of slot `from`: the first `shared` of `to` are the same already and
+    /// stay, those behind are copied.
+    ///
+    /// Cost: one copy of the keys and values behind the first `shared` tokens, keys in whole groups of 16.
+    /// # Errors
+    /// `OutOfRange` for a slot, or for more shared tokens than either slot holds; nothing is copied then.
+    pub fn fork(&mut self, from: usize, to: usize, shared: usize) -> Result<()> {
+        const OP: &str = "KvCache::fork";
+        for slot in [from, to] {
+            self.check_place(OP, 0, slot)?;
+            for layer in 0..self.layers() {
+                let len = self.len(layer, slot);
+                if shared > len {
+                    return Err(Error::OutOfRange { op: OP, what: "shared tokens", got: shared, limit: len + 1 });
+                }
+            }
+        }
+        if from == to {
+            return Ok(());
+        }
+        let (group, hsp) = (self.head_size * LANES, self.head_size.next_multiple_of(LANES));
+        for layer in 0..self.layers() {
+            let len = self.len(layer, from);
+            for head in 0..self.heads {
+                let (src, dst) = (self.head_start(layer, from, head), self.head_start(layer, to, head));
+                let k = shared / LANES * group..len.div_ceil(LANES) * group;
+                let v = self.k_len + shared * hsp..self.k_len + len * hsp;
+                for part in [k, v] {
+                    self.data.copy_within(src + part.start..src + part.end, dst + part.start);
+                }
+            }
+            self.lens[layer * self.slots + to] = len;
+        }
+        Ok(())
+    }
+
     /// Drops the first `n` tokens of a slot, in every layer: those behind move to the front.
     ///
     /// Cost: one pass over the slot. The moved keys and values stay what they were computed as, at their old
@@ -176,14 +212,19 @@ impl KvCache {
         Ok(())
     }
 
+    /// Where one head's K begins; its V follows.
+    fn head_start(&self, layer: usize, slot: usize, head: usize) -> usize {
+        ((layer * self.slots + slot) * self.heads + head) * (self.k_len + self.v_len)
+    }
+
     /// Panels of K and rows of V of one head.
     pub(super) fn head(&self, layer: usize, slot: usize, head: usize) -> (&[f32], &[f32]) {
-        let at = ((layer * self.slots + slot) * self.heads + head) * (self.k_len + self.v_len);
+        let at = self.head_start(layer, slot, head);
         self.data[at..][..self.k_len + self.v_len].split_at(self.k_len)
     }
 
     fn head_mut(&mut self, layer: usize, slot: usize, head: usize) -> (&mut [f32], &mut [f32]) {
-        let at = ((layer * self.slots + slot) * self.heads + head) * (self.k_len + self.v_len);
+        let at = self.head_start(layer, slot, head);
         self.data[at..][..self.k_len + self.v_len].split_at_mut(self.k_len)
     }
 }

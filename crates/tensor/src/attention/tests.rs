@@ -384,6 +384,56 @@ fn a_cache_forgets_and_moves() {
     assert!(KvCache::new(usize::MAX, 2, 2, 2, 2).is_err());
 }
 
+/// A slot that takes over another's tokens answers as the other one does, whatever it held, and goes on by itself.
+#[test]
+fn a_slot_takes_over_anothers_tokens() {
+    let (c, hs, ctx) = (12, 6, Ctx::default());
+    let (k, v) = (noise(1, 60 * c), noise(2, 60 * c));
+    let fill = |cache: &mut KvCache, slot: usize, tokens: &[usize]| {
+        for (layer, &t) in (0..2).flat_map(|layer| tokens.iter().map(move |t| (layer, t))) {
+            // Another layer has other keys and values.
+            let (k, v) = if layer == 0 { (&k, &v) } else { (&v, &k) };
+            let row = |x: &[f32]| x[t * c..(t + 1) * c].to_vec();
+            let (k, v) = (row(k), row(v));
+            let (k, v) = (MatRef::new(&k, 1, c).unwrap(), MatRef::new(&v, 1, c).unwrap());
+            cache.append(&ctx, layer, slot, k, v).unwrap();
+        }
+    };
+    let ask = |cache: &KvCache, slot: usize| -> Vec<Vec<u32>> {
+        let q = noise(3, c);
+        let answer = |layer| {
+            let mut out = vec![0.0; c];
+            let seqs = [(slot, Seq { queries: 1, keys: cache.len(layer, slot) })];
+            let q = MatRef::new(&q, 1, c).unwrap();
+            attention_cached(&ctx, &mut out, q, cache, layer, &seqs, &att(2, hs, Mask::Causal)).unwrap();
+            bits(&out)
+        };
+        (0..2).map(answer).collect()
+    };
+    for (len, other, shared) in [(40, 0, 0), (40, 20, 20), (40, 37, 16), (33, 40, 31), (5, 40, 5), (32, 32, 17)] {
+        let mut cache = KvCache::new(2, 3, 2, hs, 41).unwrap();
+        let tokens: Vec<usize> = (0..len).collect();
+        fill(&mut cache, 2, &tokens);
+        let held: Vec<usize> = (0..other).map(|i| if i < shared { i } else { 59 - i }).collect();
+        fill(&mut cache, 0, &held);
+        let want = ask(&cache, 2);
+        cache.fork(2, 0, shared).unwrap();
+        assert_eq!((cache.len(0, 0), cache.len(1, 0), cache.len(0, 1)), (len, len, 0));
+        assert_eq!(ask(&cache, 0), want, "{len} {other} {shared}");
+        fill(&mut cache, 0, &[58]);
+        assert_eq!(ask(&cache, 2), want);
+        fill(&mut cache, 1, &tokens);
+        fill(&mut cache, 1, &[58]);
+        assert_eq!(ask(&cache, 0), ask(&cache, 1));
+    }
+    let mut cache = KvCache::new(2, 2, 2, hs, 41).unwrap();
+    fill(&mut cache, 0, &[1, 2, 3]);
+    assert!(matches!(cache.fork(0, 1, 1), Err(Error::OutOfRange { what: "shared tokens", got: 1, limit: 1, .. })));
+    assert!(matches!(cache.fork(0, 2, 0), Err(Error::OutOfRange { what: "slot", got: 2, limit: 2, .. })));
+    assert!(matches!(cache.fork(2, 0, 0), Err(Error::OutOfRange { what: "slot", .. })));
+    assert!(cache.fork(0, 0, 3).is_ok() && cache.len(1, 0) == 3 && cache.len(1, 1) == 0);
+}
+
 /// A query's output does not depend on what it cannot see, were it NaN or infinite; NaN that it sees passes.
 #[test]
 fn the_future_cannot_be_seen() {

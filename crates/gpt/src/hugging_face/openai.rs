@@ -103,7 +103,7 @@ fn shapes(file: &Value) -> Result<Vec<Vec<usize>>> {
             .as_array()
             .filter(|dims| !dims.is_empty() && dims.len() <= 3)
             .and_then(|dims| dims.iter().map(|d| d.as_u64().and_then(|d| usize::try_from(d).ok())).collect());
-        dims.ok_or_else(|| Error::config(format!("[{at}]"), shown(value), "must be one to three lengths"))
+        dims.ok_or_else(|| Error::config(format!("[{at}]"), value, "must be one to three lengths"))
     };
     list.iter().enumerate().map(shape).collect()
 }

@@ -143,10 +143,10 @@ fn what_is_wrong_has_one_line() {
     f.write("h/merges.txt", "a b\n");
     assert_eq!(
         line("convert -m h i"),
-        "h/merges.txt: line 1 = \"a b\": names the token \"a\", which model.vocab does not have"
+        "h/merges.txt: line 1 = \"a b\": names the token \"a\", which vocab.json does not have"
     );
     f.write("h/vocab.json", "{\"a\": 0, \"b\": 1, \"ab\": 1}");
-    assert!(line("convert -m h i").starts_with("h/vocab.json: model.vocab: id = 1: belongs to both"));
+    assert!(line("convert -m h i").starts_with("h/vocab.json: vocabulary: id = 1: belongs to both"));
     assert!(!f.path().join("i").exists() && !f.path().join("i.tmp").exists());
     assert_eq!(fs::read_to_string(f.path().join("h/config.json")).unwrap(), config);
 }

@@ -64,6 +64,23 @@ pub(crate) fn regular_file_len(path: &Path) -> Result<u64> {
     Err(Error::bad_file(path, "kind", what, "must be a regular file"))
 }
 
+/// What a file is by its first bytes, if it is what is often found in place of a model's: to be asked once it cannot be
+/// read as what it should be.
+pub(crate) fn stranger(file: &[u8]) -> Option<&'static str> {
+    let start = file.trim_ascii_start();
+    let page = |tag: &str| start.get(..tag.len()).is_some_and(|s| s.eq_ignore_ascii_case(tag.as_bytes()));
+    match file {
+        [0xEF, 0xBB, 0xBF, ..] => Some("begins with a byte order mark: must be UTF-8 without one"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("is UTF-16: must be UTF-8"),
+        [b'P', b'K', 3, 4, ..] => Some("is a zip archive, as pickled weights are"),
+        _ if file.starts_with(b"version https://git-lfs") => {
+            Some("is a git-lfs pointer, not the file itself: `git lfs pull` fetches it")
+        }
+        _ if page("<!doctype html") || page("<html") => Some("is a web page, not the file itself"),
+        _ => None,
+    }
+}
+
 /// A folder of a test's own, removed at its end.
 #[cfg(test)]
 pub(crate) struct TestDir(PathBuf);

@@ -1,6 +1,7 @@
 //! JSON from a stranger: nothing after the value, no key twice, no deep nesting (128 levels at most).
 
 use crate::error::{Error, Result, shortened};
+use crate::fs::stranger;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -9,9 +10,13 @@ use std::path::Path;
 /// The value that `text` holds; `path` is for the error's line.
 ///
 /// # Errors
-/// `BadFile` naming line and column of what is not JSON, or the key that stands twice in one object.
+/// `BadFile` naming line and column of what is not JSON, or the key that stands twice in one object; or what the file is
+/// instead.
 pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Value> {
     serde_json::from_slice::<Strict>(text).map(|v| v.0).map_err(|e| {
+        if let Some(what) = stranger(text) {
+            return Error::bad_file(path, "format", "", what);
+        }
         let at = format!("line {}, column {}", e.line(), e.column());
         Error::bad_file(path, at, "", message(&e))
     })
@@ -157,5 +162,7 @@ mod tests {
         assert_eq!(error(&"[".repeat(100_000)), "x.json: line 1, column 128: recursion limit exceeded");
         assert_eq!(error("{\"a\": 1e999}"), "x.json: line 1, column 11: number out of range");
         assert_eq!(error("{\"a\": NaN}"), "x.json: line 1, column 7: expected value");
+        assert_eq!(error("\u{feff}{}"), "x.json: format: begins with a byte order mark: must be UTF-8 without one");
+        assert_eq!(error("\n<HTML>"), "x.json: format: is a web page, not the file itself");
     }
 }

@@ -236,7 +236,7 @@ fn with_tokenizer<W>(body: Body<W>) -> Result<Trained<W>> {
     let config = model.config();
     let tokenizer = if own { Tokenizer::load(&path)? } else { Tokenizer::of_folder(&path, config.arch)? };
     if own && tokenizer.vocab_size() != config.vocab_size {
-        return Err(unlike(&path, config, &tokenizer));
+        return Err(unlike(&path, config, &tokenizer, "must be"));
     }
     check_tokenizer(&path, config, &tokenizer)?;
     Ok(Trained { model, params, tokenizer, path, step, settings, skipped })
@@ -247,11 +247,14 @@ fn with_tokenizer<W>(body: Body<W>) -> Result<Trained<W>> {
 /// # Errors
 /// `BadFile` naming both sizes.
 pub fn check_tokenizer(folder: &Path, config: &Config, tokenizer: &Tokenizer) -> Result<()> {
-    if tokenizer.vocab_size() <= config.vocab_size { Ok(()) } else { Err(unlike(folder, config, tokenizer)) }
+    if tokenizer.vocab_size() <= config.vocab_size {
+        return Ok(());
+    }
+    Err(unlike(folder, config, tokenizer, "must be at least"))
 }
 
-fn unlike(folder: &Path, config: &Config, tokenizer: &Tokenizer) -> Error {
-    let limit = format!("must be the tokenizer's {}", tokenizer.vocab_size());
+fn unlike(folder: &Path, config: &Config, tokenizer: &Tokenizer, must: &str) -> Error {
+    let limit = format!("{must} the tokenizer's {}", tokenizer.vocab_size());
     Error::bad_file(folder.join("config.json"), "vocab_size", config.vocab_size, limit)
 }
 

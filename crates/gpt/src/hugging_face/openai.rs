@@ -6,6 +6,7 @@
 use super::{Described, Opened, Stored, read_json};
 use crate::config::{Arch, Config};
 use crate::error::{Error, Result, shortened};
+use crate::fs::stranger;
 use crate::json::shown;
 use crate::mmap::{Access, Source};
 use crate::model::Gpt;
@@ -102,7 +103,7 @@ fn shapes(file: &Value) -> Result<Vec<Vec<usize>>> {
             .as_array()
             .filter(|dims| !dims.is_empty() && dims.len() <= 3)
             .and_then(|dims| dims.iter().map(|d| d.as_u64().and_then(|d| usize::try_from(d).ok())).collect());
-        dims.ok_or_else(|| Error::config(format!("[{at}]"), shown(value), "must be one to three lengths"))
+        dims.ok_or_else(|| Error::config(format!("[{at}]"), value, "must be one to three lengths"))
     };
     list.iter().enumerate().map(shape).collect()
 }
@@ -140,7 +141,7 @@ impl Array {
         let bad = |field: &str, value: String, limit: &str| Error::bad_file(&path, field, value, limit);
         let bytes = source.bytes();
         let Some((magic, rest)) = bytes.split_first_chunk::<8>().filter(|(m, _)| m.starts_with(b"\x93NUMPY")) else {
-            return Err(bad("format", String::new(), "must be numpy's .npy"));
+            return Err(bad("format", String::new(), stranger(bytes).unwrap_or("must be numpy's .npy")));
         };
         if magic[6] != 1 {
             return Err(bad("version", magic[6].to_string(), "must be 1"));

@@ -325,6 +325,8 @@ fn wrong_folders_have_their_line() {
         &format!("model.safetensors.index.json: weight_map[{name:?}] = {second}: is in {first}"),
     );
     same(index(edited(name, None)), &format!("{first}: tensor {name}: is not in model.safetensors.index.json"));
+    let many = (0..=MAX_SHARDS).map(|i| (i.to_string(), Value::from(format!("{i}.safetensors")))).collect();
+    same(index(Value::Object(many)), "model.safetensors.index.json: weight_map = 4097 files: must be at most 4096");
     dir.write(INDEX, "{\"weight_map\": {\"a\": \"x.safetensors\", \"a\": \"x.safetensors\"}}");
     same(line(&dir), "model.safetensors.index.json: line 1, column 59: the key \"a\" stands twice");
     dir.write(INDEX, json!({"weight_map": map}).to_string());

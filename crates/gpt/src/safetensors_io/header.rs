@@ -1,6 +1,7 @@
 //! A safetensors header, walked without trusting it: nothing is built that a limit is going to refuse.
 
 use crate::error::{Error, Result, shortened};
+use crate::fs::stranger;
 use crate::json;
 use longhand_tensor::shape::product2;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -60,6 +61,9 @@ pub(super) fn split<'a>(file: &'a [u8], path: &Path) -> Result<(&'a [u8], &'a [u
     };
     let length = u64::from_le_bytes(*length);
     if !(2..=MAX_HEADER).contains(&length) || length > rest.len() as u64 {
+        if let Some(what) = stranger(file) {
+            return Err(Error::bad_file(path, "format", "", what));
+        }
         let limit = format!("must be from 2 to {MAX_HEADER}, within the file");
         return Err(Error::bad_file(path, "header length", length, limit));
     }

@@ -202,7 +202,15 @@ impl Tokenizer {
     /// Reads a vocabulary, an object of tokens and ids, and merges, a line each.
     fn from_two(vocab_path: &Path, merges_path: &Path, arch: Arch) -> Result<Tokenizer> {
         let file = json::parse(&read_limited(vocab_path, MAX_FILE)?, vocab_path)?;
-        let vocab = vocabulary(&file).map_err(|e| e.in_file(vocab_path))?;
+        // What tokenizer.json has at model.vocab is the whole of this file.
+        let in_vocab = |e: Error| match e {
+            Error::Config { field, value, limit } => {
+                Error::bad_file(vocab_path, field.replacen("model.vocab", "vocabulary", 1), value, limit)
+            }
+            other => other.in_file(vocab_path),
+        };
+        let vocab = vocabulary(&file).map_err(in_vocab)?;
+        let vocab_name = vocab_path.file_name().unwrap_or_default().to_string_lossy();
         let text = read_limited(merges_path, MAX_FILE)?;
         let text = std::str::from_utf8(&text)
             .map_err(|e| Error::bad_file(merges_path, format!("byte {}", e.valid_up_to()), "", "is not UTF-8"))?;
@@ -211,7 +219,7 @@ impl Tokenizer {
             if (i == 0 && line.starts_with("#version")) || line.is_empty() {
                 continue;
             }
-            let pair = merge(line.split_once(' '), &vocab)
+            let pair = merge(line.split_once(' '), &vocab, &vocab_name)
                 .map_err(|limit| Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit))?;
             merges.push(pair);
         }
@@ -225,8 +233,7 @@ impl Tokenizer {
         let added = vec![(special.to_string(), id)];
         let words = (arch == Arch::Gpt1).then(|| UNKNOWN.to_string());
         let byte_level = arch == Arch::Gpt2;
-        build(Parsed { vocab, merges, added, byte_level, use_regex: byte_level, fuse: false, words })
-            .map_err(|e| e.in_file(vocab_path))
+        build(Parsed { vocab, merges, added, byte_level, use_regex: byte_level, fuse: false, words }).map_err(in_vocab)
     }
 
     /// Reads the text of a tokenizer.json; `path` is for the errors.
@@ -366,19 +373,24 @@ fn merges(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, St
             Value::Array(two) if two.len() == 2 => two[0].as_str().zip(two[1].as_str()),
             _ => None,
         };
-        merge(pair, vocab).map_err(|limit| Error::config(format!("model.merges[{rank}]"), shown(item), limit))
+        merge(pair, vocab, "model.vocab")
+            .map_err(|limit| Error::config(format!("model.merges[{rank}]"), shown(item), limit))
     };
     items.iter().enumerate().map(merge).collect()
 }
 
-/// A pair whose tokens, and the token they become, are in the vocabulary; else what it must be.
-fn merge(pair: Option<(&str, &str)>, vocab: &HashMap<String, u32>) -> std::result::Result<(String, String), String> {
+/// A pair whose tokens, and the token they become, are in the vocabulary, which stands at `place`; else what it must be.
+fn merge(
+    pair: Option<(&str, &str)>,
+    vocab: &HashMap<String, u32>,
+    place: &str,
+) -> std::result::Result<(String, String), String> {
     let Some((a, b)) = pair.filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' ')) else {
         return Err("must be two tokens".into());
     };
     for token in [a, b, &format!("{a}{b}")] {
         if !vocab.contains_key(token) {
-            return Err(format!("names the token {}, which model.vocab does not have", quoted(token)));
+            return Err(format!("names the token {}, which {place} does not have", quoted(token)));
         }
     }
     Ok((a.to_string(), b.to_string()))

@@ -32,7 +32,7 @@ const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const CONFIG: &str = "config.json";
 const TRAINER: &str = "trainer.json";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// manifest.json names the checksum of `hash.rs` so.
 const ALGORITHM: &str = "fnv1a-64-words";
 

@@ -13,7 +13,7 @@
 
 mod openai;
 
-use crate::config::Config;
+use crate::config::{Arch, Config};
 use crate::error::{Error, Result, shortened};
 use crate::fs::{read_limited, write_atomic, write_streamed};
 use crate::json::{self, get, shown};
@@ -55,6 +55,18 @@ pub struct Opened<W = Params> {
 /// Whether `folder` is one of Hugging Face's, or of OpenAI's GPT-1.
 pub fn is_model(folder: &Path) -> bool {
     folder.join(CONFIG).exists() || is_release(folder)
+}
+
+/// The architecture of a folder's model.
+///
+/// # Errors
+/// As [`load`], of what is in its config.json.
+pub(crate) fn arch(folder: &Path) -> Result<Arch> {
+    if is_release(folder) {
+        return Ok(Arch::Gpt1);
+    }
+    let path = folder.join(CONFIG);
+    Ok(Config::from_hf_json(&read_json(&path)?).map_err(|e| e.in_file(&path))?.arch)
 }
 
 /// Whether `folder` is OpenAI's: without a config.json, which speaks for the files beside it.

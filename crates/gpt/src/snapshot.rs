@@ -228,13 +228,36 @@ pub fn open_packed(
     access: Access,
     kind: WeightType,
 ) -> Result<Trained<PackedParams>> {
-    with_tokenizer(open_body_packed(ctx, folder, access, kind)?)
+    let folder = folder.as_ref();
+    let body = || open_body_packed(ctx, folder, access, kind);
+    if ctx.threads() == 1 || is_own(folder) || !hugging_face::is_model(folder) {
+        return with_tokenizer(body()?);
+    }
+    // A large vocabulary takes as long to read as the weights, on one thread: both at once.
+    std::thread::scope(|s| {
+        let reader = s.spawn(|| Tokenizer::of_folder(folder, hugging_face::arch(folder)?));
+        let body = body();
+        match reader.join() {
+            Ok(tokenizer) => join(body?, tokenizer?),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Whether this project wrote `folder`.
+fn is_own(folder: &Path) -> bool {
+    run_dir::is_run(folder) || folder.join(checkpoint::MANIFEST).exists()
 }
 
 fn with_tokenizer<W>(body: Body<W>) -> Result<Trained<W>> {
+    let (path, arch) = (&body.path, body.model.config().arch);
+    let tokenizer = if body.own { Tokenizer::load(path)? } else { Tokenizer::of_folder(path, arch)? };
+    join(body, tokenizer)
+}
+
+fn join<W>(body: Body<W>, tokenizer: Tokenizer) -> Result<Trained<W>> {
     let Body { model, params, path, step, settings, skipped, own } = body;
     let config = model.config();
-    let tokenizer = if own { Tokenizer::load(&path)? } else { Tokenizer::of_folder(&path, config.arch)? };
     if own && tokenizer.vocab_size() != config.vocab_size {
         return Err(unlike(&path, config, &tokenizer, "must be"));
     }
@@ -292,7 +315,7 @@ fn read<W>(
     }
     let loaded = if run_dir::is_run(folder) {
         checkpoint::load_newest(run_dir::checkpoints_of(folder), checkpoint::Part::Model, access)?
-    } else if folder.join("manifest.json").exists() {
+    } else if is_own(folder) {
         checkpoint::load(folder, checkpoint::Part::Model, access)?
     } else if hugging_face::is_model(folder) {
         let hugging_face::Opened { model, params, ignored, .. } = load(folder)?;

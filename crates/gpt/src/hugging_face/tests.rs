@@ -1,7 +1,6 @@
 //! Folders that are right in every way that they may be written, and wrong in every way that was thought of.
 
 use super::*;
-use crate::config::Arch;
 use crate::fs::TestDir;
 use crate::generate::Session;
 use crate::safetensors_io::{Tensor, read};

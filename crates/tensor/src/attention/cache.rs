@@ -47,9 +47,9 @@ impl KvCache {
         let places = shape::product2(OP, layers, slots)?;
         let len = shape::product3(OP, places, heads, head)?;
         let bytes = shape::product2(OP, len, size_of::<f32>())?;
-        let mut data = Vec::new();
-        data.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what: "the KV cache", bytes })?;
-        data.resize(len, 0.0);
+        // Zeroed by the system as it is used: a short text does not wait for room that it leaves empty.
+        let memory = |()| Error::OutOfMemory { what: "the KV cache", bytes };
+        let data = bytemuck::allocation::try_zeroed_vec(len).map_err(memory)?;
         Ok(KvCache { data, lens: vec![0; places], slots, heads, head_size, capacity, k_len, v_len })
     }
 

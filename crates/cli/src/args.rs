@@ -8,7 +8,7 @@ mod tuning;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
-pub use models::{BenchGenerateArgs, ConvertArgs, EvalArgs, InspectArgs, ModelArgs, ScoreArgs};
+pub use models::{BenchGenerateArgs, BenchLoadArgs, ConvertArgs, EvalArgs, InspectArgs, ModelArgs, ScoreArgs};
 use std::path::PathBuf;
 pub use tuning::{DemoArgs, EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
@@ -65,6 +65,8 @@ pub enum BenchCommand {
     Train(BenchTrainArgs),
     /// Prompts read (pp) and tokens written (tg), in tokens a second.
     Generate(BenchGenerateArgs),
+    /// From a folder to the first token, beside reading its files into fresh memory.
+    Load(BenchLoadArgs),
 }
 
 /// `longhand train`: what is not given has a default that depends on the data, see `commands/train/defaults.rs`.

@@ -121,6 +121,15 @@ fn what_is_wrong_has_one_line() {
     assert_eq!(f.run("score -m h").refused(2), "score: give a text, --file FILE or --ids N,…");
     let line = f.run("bench generate -m h -n 9").refused(2);
     assert_eq!(line, "n_gen = 9: must be at most 0: the context is 16, and texts are written behind 16 tokens");
+    assert_eq!(f.run("bench load -m h -r 0").refused(2), "repetitions = 0: must be from 1 to 10000");
+    assert_eq!(
+        f.run("bench load -m r").refused(1),
+        "r: is no Hugging Face folder: it has no config.json; longhand convert makes one of a run"
+    );
+    let done = f.run("bench load -m h -r 1 --json --weights f32,bf16").good();
+    let names: Vec<Value> = done.lines().map(|l| json(l)["name"].clone()).collect();
+    let of = |kind: &str| [format!("load/first_token/{kind}"), format!("load/first_token_of_text/{kind}")];
+    assert_eq!(names, [vec!["load/read".to_string()], of("f32").to_vec(), of("bf16").to_vec()].concat());
     let line = f.run("bench generate -m h --batch-size 1,0").refused(2);
     assert_eq!(line, "batch_size = 0: must be from 1 to 4096");
     let line = f.run("bench generate -m h -n 0 --svg no/x.svg").refused(1);

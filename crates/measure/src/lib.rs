@@ -3,6 +3,7 @@
 //! ```text
 //! cases        every case once: name, flops, bytes, and a closure that runs it
 //! generation   prompts read and tokens written
+//! loading      from a folder to the first token
 //! train_step   the training step of a preset
 //! split        the time of such a step, kernel by kernel
 //! peak         multiply-adds in registers
@@ -20,6 +21,7 @@ pub mod caches;
 pub mod cases;
 pub mod generation;
 pub mod limits;
+pub mod loading;
 pub mod peak;
 pub mod roofline;
 pub mod sampling;

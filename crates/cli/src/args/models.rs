@@ -108,6 +108,26 @@ pub struct BenchGenerateArgs {
     pub svg: Option<PathBuf>,
 }
 
+/// `longhand bench load`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchLoadArgs {
+    /// A Hugging Face folder.
+    #[arg(short = 'm', long, value_name = "FOLDER")]
+    pub model: PathBuf,
+    /// Repetitions, in turn with reading the files.
+    #[arg(short = 'r', long, value_name = "N", default_value_t = 9)]
+    pub repetitions: usize,
+    /// How weights are kept in memory: f32, bf16; several give rows each.
+    #[arg(long, value_name = "TYPE,…", value_delimiter = ',', default_value = "f32", value_parser = ["f32", "bf16"])]
+    pub weights: Vec<String>,
+    /// Threads [default: the cores granted to this process].
+    #[arg(short = 't', long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// One JSON line a row.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `longhand convert`.
 #[derive(Clone, Debug, Args)]
 pub struct ConvertArgs {

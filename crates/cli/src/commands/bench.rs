@@ -1,6 +1,7 @@
 //! `longhand bench`: how fast this machine trains and generates.
 
 mod generate;
+mod load;
 
 use crate::args::{BenchCommand, BenchTrainArgs};
 use crate::commands::roofline::{cpu_name, rounded, threads_of};
@@ -24,6 +25,7 @@ pub fn run(command: &BenchCommand) -> Result<u8, Failure> {
     match command {
         BenchCommand::Train(args) => train(args),
         BenchCommand::Generate(args) => generate::run(args),
+        BenchCommand::Load(args) => load::run(args),
     }
 }
 

@@ -29,10 +29,7 @@ const MOST_TEXTS: usize = 4096;
 
 /// Measures and shows.
 pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
-    if args.repetitions == 0 || args.repetitions > MOST_REPETITIONS {
-        let limit = format!("must be from 1 to {MOST_REPETITIONS}");
-        return Err(Failure::usage(format!("repetitions = {}: {limit}", args.repetitions)));
-    }
+    check_repetitions(args.repetitions)?;
     let most = args.batch_size.iter().copied().max().unwrap_or(1);
     if args.batch_size.contains(&0) || most > MOST_TEXTS {
         let limit = format!("must be from 1 to {MOST_TEXTS}");
@@ -148,6 +145,15 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
             .map_err(Failure::new)?;
     }
     Ok(0)
+}
+
+/// # Errors
+/// A number out of range.
+pub(super) fn check_repetitions(repetitions: usize) -> Result<(), Failure> {
+    if (1..=MOST_REPETITIONS).contains(&repetitions) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("repetitions = {repetitions}: must be from 1 to {MOST_REPETITIONS}")))
 }
 
 /// The model that is asked for, and its weights.

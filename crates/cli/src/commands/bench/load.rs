@@ -1,0 +1,76 @@
+//! `longhand bench load`: from a folder to the first token, in turn with reading its files into fresh memory, which is the
+//! least that anybody can do who keeps the weights.
+
+use super::generate::check_repetitions;
+use crate::args::BenchLoadArgs;
+use crate::commands::roofline::rounded;
+use crate::commands::weight_type;
+use crate::failure::Failure;
+use crate::pool::Workers;
+use crate::progress::print_line;
+use longhand_gpt::hugging_face;
+use longhand_gpt::mmap::Access;
+use longhand_gpt::tokenizer::Tokenizer;
+use longhand_measure::loading::{first_token, read_into_fresh_memory, weight_files};
+use serde_json::json;
+
+/// Measures and shows.
+pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
+    check_repetitions(args.repetitions)?;
+    let folder = args.model.as_path();
+    if !hugging_face::is_model(folder) {
+        let problem = "is no Hugging Face folder: it has no config.json; longhand convert makes one of a run";
+        return Err(Failure::new(format!("{}: {problem}", folder.display())));
+    }
+    let workers = Workers::new(args.threads)?;
+    let arch = hugging_face::describe(folder, Access::Map)?.config.arch;
+    let with_tokenizer = Tokenizer::of_folder_if_any(folder, arch)?.is_some();
+    let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", folder.display()));
+    let files = weight_files(folder).map_err(fault)?;
+    let ways: Vec<(String, &String, bool)> = args
+        .weights
+        .iter()
+        .flat_map(|kind| [(kind, false), (kind, true)])
+        .filter(|(_, tokenizer)| with_tokenizer || !tokenizer)
+        .map(|(kind, tokenizer)| {
+            (format!("first_token{}/{kind}", if tokenizer { "_of_text" } else { "" }), kind, tokenizer)
+        })
+        .collect();
+    let mut reading = Vec::new();
+    let mut seconds = vec![Vec::new(); ways.len()];
+    let mut bytes = 0;
+    // The first round brings the files into the page cache.
+    for i in 0..=args.repetitions {
+        for ((_, kind, tokenizer), seconds) in ways.iter().zip(&mut seconds) {
+            let (read, n) = workers.run(|| read_into_fresh_memory(&workers.ctx, &files)).map_err(fault)?;
+            let first = workers.run(|| first_token(&workers.ctx, folder, weight_type(kind), *tokenizer))?;
+            bytes = n;
+            if i > 0 {
+                reading.push(read);
+                seconds.push(first);
+            }
+        }
+    }
+    let read = median(&mut reading);
+    let threads = workers.ctx.threads();
+    let names = std::iter::once("read").chain(ways.iter().map(|(name, ..)| name.as_str()));
+    let medians: Vec<f64> = std::iter::once(read).chain(seconds.iter_mut().map(|s| median(s))).collect();
+    if !args.json {
+        print_line(&format!("{} files, {:.1} MiB, {threads} threads", files.len(), bytes as f64 / (1 << 20) as f64));
+    }
+    for (name, seconds) in names.zip(medians) {
+        if args.json {
+            let line = json!({"name": format!("load/{name}"), "ms": rounded(seconds * 1e3, 1e3),
+                              "of_reading": rounded(seconds / read, 1e3), "threads": threads, "bytes": bytes});
+            print_line(&line.to_string());
+        } else {
+            print_line(&format!("{name:<24}{:>10.1} ms{:>8.2} of reading", seconds * 1e3, seconds / read));
+        }
+    }
+    Ok(0)
+}
+
+fn median(seconds: &mut [f64]) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}

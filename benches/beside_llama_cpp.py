@@ -86,7 +86,7 @@ def convert(a):
 class Llama:
     """One model with room for `texts` sequences."""
 
-    def __init__(self, path, threads, texts):
+    def __init__(self, path, threads, texts, prompt):
         import llama_cpp as c
 
         self.c = c
@@ -101,10 +101,11 @@ class Llama:
             raise SystemExit(f"{path}: llama.cpp does not read it")
         self.vocab = c.llama_vocab_n_tokens(c.llama_model_get_vocab(self.model))
         cp = c.llama_context_default_params()
-        cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_seq_max = 1024 * texts, 2048, 512, texts
+        room = max(2048, 16 * texts, prompt)
+        cp.n_ctx, cp.n_batch, cp.n_ubatch, cp.n_seq_max = 1024 * texts, room, 512, texts
         cp.n_threads = cp.n_threads_batch = threads
         self.ctx = c.llama_init_from_model(self.model, cp)
-        self.batch = c.llama_batch_init(2048, 0, 1)
+        self.batch = c.llama_batch_init(room, 0, 1)
 
     def clear(self):
         self.c.llama_memory_clear(self.c.llama_get_memory(self.ctx), True)
@@ -127,7 +128,7 @@ class Llama:
 
 def measure(a):
     texts = [int(n) for n in a.batch_size.split(",")]
-    llama = Llama(a.file, a.threads, max(texts))
+    llama = Llama(a.file, a.threads, max(texts), a.prompt)
     rng = np.random.default_rng(0)
 
     def report(name, tokens, once):
@@ -154,8 +155,8 @@ def measure(a):
 
 
 def greedy(a):
-    llama = Llama(a.file, a.threads, 1)
     ids = [int(i) for i in a.ids.split(",")]
+    llama = Llama(a.file, a.threads, 1, len(ids))
     out, past, feed = [], 0, ids
     for _ in range(a.tokens):
         token = llama.feed([(feed, past)])[0]

@@ -3,6 +3,8 @@
 
 use longhand_gpt::mmap::Access;
 use longhand_gpt::snapshot;
+use longhand_tensor::Ctx;
+use longhand_tensor::matmul::WeightType;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -82,11 +84,24 @@ fn lay(folder: &Path, base: &Path, case: Option<&Path>) {
     }
 }
 
+/// Weights as they are trained, or packed for generation on so many threads.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Plain,
+    Packed(usize),
+}
+
 /// What opening says, with the folder's own path left out.
-fn opened(folder: &Path, access: Access) -> String {
-    let result = catch_unwind(AssertUnwindSafe(|| snapshot::open(folder, access)));
-    let line = match result {
-        Ok(Ok(_)) => "it opens".to_string(),
+fn opened(folder: &Path, access: Access, way: Way) -> String {
+    let open = || match way {
+        Way::Plain => snapshot::open(folder, access).map(|_| ()),
+        Way::Packed(threads) => {
+            let ctx = Ctx::default().with_threads(threads);
+            snapshot::open_packed(&ctx, folder, access, WeightType::F32).map(|_| ())
+        }
+    };
+    let line = match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(Ok(())) => "it opens".to_string(),
         Ok(Err(e)) => e.to_string(),
         Err(_) => "it panics".to_string(),
     };
@@ -95,11 +110,11 @@ fn opened(folder: &Path, access: Access) -> String {
 }
 
 /// What is wrong with a folder's answer: another line than this, or too much memory or time for it.
-fn wrong(folder: &Path, access: Access, expected: &str) -> Option<String> {
+fn wrong(folder: &Path, access: Access, way: Way, expected: &str) -> Option<String> {
     let mut fastest = Duration::MAX;
     for _ in 0..TRIES {
         let start = Instant::now();
-        let (held, line) = peak(|| opened(folder, access));
+        let (held, line) = peak(|| opened(folder, access, way));
         fastest = fastest.min(start.elapsed());
         if line != expected {
             return Some(line);
@@ -138,16 +153,18 @@ fn every_bad_file_has_its_line() {
     assert!(cases.len() >= CASES, "{} cases", cases.len());
 
     let mut problems = Vec::new();
-    for access in [Access::Map, Access::Read] {
+    let ways = [Way::Plain, Way::Packed(1), Way::Packed(2)].map(|way| [(Access::Map, way), (Access::Read, way)]);
+    for (access, way) in ways.into_iter().flatten() {
         for base in &bases {
             lay(&folder, &root.join("good").join(base), None);
-            problems.extend(wrong(&folder, access, "it opens").map(|line| format!("good {base}\t{line}")));
+            problems
+                .extend(wrong(&folder, access, way, "it opens").map(|line| format!("good {base}, {way:?}\t{line}")));
         }
         for case in &cases {
             let (base, _) = case.split_once('/').expect("base and case");
             lay(&folder, &root.join("good").join(base), Some(&root.join("cases").join(case)));
             let line = expected.get(case.as_str()).copied().unwrap_or("has no line in the table");
-            problems.extend(wrong(&folder, access, line).map(|line| format!("{case}\t{line}")));
+            problems.extend(wrong(&folder, access, way, line).map(|line| format!("{case}, {way:?}\t{line}")));
         }
     }
     let gone = expected.keys().filter(|case| !cases.contains(**case));

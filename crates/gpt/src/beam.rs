@@ -9,7 +9,7 @@
 
 use crate::completion::Finish;
 use crate::error::{Error, Result};
-use crate::generate::Session;
+use crate::generate::{Session, check_prompt};
 use crate::model::Gpt;
 use crate::sampling::greedy;
 use longhand_tensor::Ctx;
@@ -80,7 +80,7 @@ pub struct Hypothesis {
 ///
 /// Cost: the prompt in one pass, then one pass a token over up to `beams` rows, a scan of their logits, and for a hypothesis
 /// that is continued twice a copy of its keys and values from where those it replaces differ. Memory: `beams` contexts of
-/// KV cache.
+/// KV cache, and three times `beams` · V logits.
 /// Numerics: log-probabilities from f32 logits, within the bound of `cross_entropy_forward`; summed in f64.
 /// Threads: bitwise the same for any thread count.
 /// Source: Sutskever et al., arXiv:1409.3215, section 3.2; length^α and the end of the search are those of
@@ -97,7 +97,7 @@ pub fn beam_search(
 ) -> Result<Vec<Hypothesis>> {
     let (context, vocab) = (model.config().n_positions, model.config().vocab_size);
     options.validate(vocab)?;
-    check_prompt(prompt, context, vocab)?;
+    check_prompt(model.config(), prompt)?;
     // The last token generated is never read.
     let room = context + 1 - prompt.len();
     let most = options.max_tokens.map_or(room, |n| n.min(room));
@@ -142,22 +142,6 @@ pub fn beam_search(
         running = slots.take_over(&running, &kept)?;
     }
     Ok(finished)
-}
-
-fn check_prompt(prompt: &[u32], context: usize, vocab: usize) -> Result<()> {
-    if prompt.is_empty() {
-        return Err(Error::tokenizer("the prompt is empty: at least one token is needed"));
-    }
-    if prompt.len() > context {
-        let problem = format!("the prompt has {} tokens: the model's context is {context}", prompt.len());
-        return Err(Error::tokenizer(problem));
-    }
-    match prompt.iter().position(|id| *id as usize >= vocab) {
-        Some(at) => {
-            Err(Error::tokenizer(format!("token id {} at position {at}: must be below V = {vocab}", prompt[at])))
-        }
-        None => Ok(()),
-    }
 }
 
 /// log P / length^α; 0 for what is certain, whatever the power came to.

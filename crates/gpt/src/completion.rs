@@ -3,8 +3,8 @@
 //! What is drawn for a prompt depends on the weights, the prompt, the options and the prompt's number alone, not on
 //! what is continued beside it.
 
-use crate::error::{Error, Result};
-use crate::generate::Session;
+use crate::error::Result;
+use crate::generate::{Session, check_prompt};
 use crate::model::Gpt;
 use crate::sampling::{Sampler, Sampling, likeliest, penalize};
 use crate::tokenizer::{StreamDecoder, Tokenizer};
@@ -80,9 +80,8 @@ pub fn complete(
     let mut texts = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         tokenizer.check_ids(prompt)?;
-        if prompt.len() > context && !options.context_shift {
-            let problem = format!("the prompt has {} tokens: the model's context is {context}", prompt.len());
-            return Err(Error::tokenizer(problem));
+        if !options.context_shift {
+            check_prompt(model.config(), prompt)?;
         }
         let kept = if prompt.len() > context { prompt.len() - half(context) } else { 0 };
         texts.push(Text {

@@ -3,12 +3,33 @@
 //! A sequence's logits are the same bits alone or beside others, token by token or in one pass, and with the
 //! cache or by recomputing everything.
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Gpt;
 use longhand_tensor::Ctx;
 use longhand_tensor::attention::KvCache;
 use longhand_tensor::exec::{Batch, Exec, Infer, InferMemory, Weights};
 use longhand_tensor::parallel;
+
+/// Checks that a text can be continued behind `prompt`.
+/// # Errors
+/// An empty prompt, one longer than the context, an id beyond V.
+pub fn check_prompt(config: &Config, prompt: &[u32]) -> Result<()> {
+    let (context, vocab) = (config.n_positions, config.vocab_size);
+    if prompt.is_empty() {
+        return Err(Error::tokenizer("the prompt is empty: at least one token is needed"));
+    }
+    if prompt.len() > context {
+        let problem = format!("the prompt has {} tokens: the model's context is {context}", prompt.len());
+        return Err(Error::tokenizer(problem));
+    }
+    match prompt.iter().position(|id| *id as usize >= vocab) {
+        Some(at) => {
+            Err(Error::tokenizer(format!("token id {} at position {at}: must be below V = {vocab}", prompt[at])))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Sequences in progress over one model. The model and its weights are shared, by `&`; a session is one's own.
 pub struct Session<'a> {

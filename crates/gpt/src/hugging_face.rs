@@ -57,16 +57,15 @@ pub fn is_model(folder: &Path) -> bool {
     folder.join(CONFIG).exists() || is_release(folder)
 }
 
-/// The architecture of a folder's model.
+/// The architecture of a folder's model, once what its headers say has been checked.
 ///
 /// # Errors
-/// As [`load`], of what is in its config.json.
-pub(crate) fn arch(folder: &Path) -> Result<Arch> {
+/// As [`load`], of what is in them.
+pub(crate) fn check(folder: &Path) -> Result<Arch> {
     if is_release(folder) {
-        return Ok(Arch::Gpt1);
+        return Ok(openai::describe(folder)?.config.arch);
     }
-    let path = folder.join(CONFIG);
-    Ok(Config::from_hf_json(&read_json(&path)?).map_err(|e| e.in_file(&path))?.arch)
+    Ok(Checked::folder(folder, Access::Map)?.model.config().arch)
 }
 
 /// Whether `folder` is OpenAI's: without a config.json, which speaks for the files beside it.
@@ -88,10 +87,11 @@ pub fn load(folder: impl AsRef<Path>, access: Access) -> Result<Opened> {
     Checked::folder(folder, access)?.copy()
 }
 
-/// As [`load`], with every matrix packed for generation as `kind`, straight from the files. Cost: they are read once, on
-/// all threads of `ctx`.
+/// As [`load`], with every matrix packed for generation as `kind`, straight from the files. Cost: each tensor is looked at
+/// for numbers that are not finite, and packed, on all threads of `ctx`.
 ///
-/// Memory: the packed weights; of numbers other than f32, one tensor beside them as f32.
+/// Memory: the packed weights; of numbers other than aligned f32 one tensor beside them as f32, with `Access::Read` the
+/// files' bytes, and of OpenAI's arrays all weights as f32.
 ///
 /// # Errors
 /// As [`load`].

@@ -54,10 +54,11 @@ impl<'a> Source<'a> {
                 file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
                 Held::Read(bytes)
             }
-            // SAFETY: the mapping is read-only. Headers are copied before they are looked at; of all other bytes no more
-            // is asked than that they are finite numbers, any values are valid, and they are copied to where they are used. Another process that writes to
-            // the file at this moment may have a copy hold old or new bytes, which is the same as reading beside it
-            // (`unchanged` then tells); one that shortens it can end this process with SIGBUS, as `Access::Map` says.
+            // SAFETY: the mapping is read-only. Headers are copied before they are looked at; all other bytes are numbers, of
+            // which any are valid: they are copied, or looked at (are they finite?) and then packed. Another process that
+            // writes to the file at this moment may have either see old or new numbers, which is the same as reading beside
+            // it (`unchanged` then tells where the file's time moved); one that shortens it can end this process with SIGBUS,
+            // as `Access::Map` says.
             Access::Map => Held::Map(unsafe { Mmap::map(&file) }.map_err(Error::io(path))?),
         };
         let source = Source { path: path.to_path_buf(), len, modified, held };

@@ -219,7 +219,9 @@ pub fn open(folder: impl AsRef<Path>, access: Access) -> Result<Trained> {
     with_tokenizer(open_body(folder, access)?)
 }
 
-/// As [`open`], with every matrix packed for generation as `kind`, on all threads of `ctx`.
+/// As [`open`], with every matrix packed for generation as `kind`, on all threads of `ctx`; where there are several, one
+/// more reads the tokenizer of a Hugging Face folder meanwhile. Of a model of this project the weights are in memory
+/// twice while they are packed.
 /// # Errors
 /// As [`open`].
 pub fn open_packed(
@@ -230,16 +232,19 @@ pub fn open_packed(
 ) -> Result<Trained<PackedParams>> {
     let folder = folder.as_ref();
     let body = || open_body_packed(ctx, folder, access, kind);
-    if ctx.threads() == 1 || is_own(folder) || !hugging_face::is_model(folder) {
+    if ctx.threads() == 1 || access == Access::Read || is_own(folder) || !hugging_face::is_model(folder) {
         return with_tokenizer(body()?);
     }
-    // A large vocabulary takes as long to read as the weights, on one thread: both at once.
+    // A large vocabulary takes as long to read as the weights, on one thread: both at once, once the headers are right.
+    let arch = hugging_face::check(folder)?;
     std::thread::scope(|s| {
-        let reader = s.spawn(|| Tokenizer::of_folder(folder, hugging_face::arch(folder)?));
+        let reader = std::thread::Builder::new().spawn_scoped(s, || Tokenizer::of_folder(folder, arch));
         let body = body();
-        match reader.join() {
-            Ok(tokenizer) => join(body?, tokenizer?),
-            Err(panic) => std::panic::resume_unwind(panic),
+        match reader.map(|reader| reader.join()) {
+            Ok(Ok(tokenizer)) => join(body?, tokenizer?),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            // The system gives no thread.
+            Err(_) => with_tokenizer(body?),
         }
     })
 }
@@ -313,7 +318,7 @@ fn read<W>(
         let problem = "is a file; give the folder of a run, of a checkpoint or of a Hugging Face model".into();
         return Err(Error::Checkpoint { path: folder.into(), problem });
     }
-    let loaded = if run_dir::is_run(folder) {
+    let mut loaded = if run_dir::is_run(folder) {
         checkpoint::load_newest(run_dir::checkpoints_of(folder), checkpoint::Part::Model, access)?
     } else if is_own(folder) {
         checkpoint::load(folder, checkpoint::Part::Model, access)?
@@ -338,6 +343,8 @@ fn read<W>(
     let layout = model.layout().clone();
     let whole = parts_of(&layout, |id| 0..layout.spec(id).len());
     copy_parts(&mut params, &whole, &loaded.model, "", &loaded.path.join("model.safetensors"))?;
+    // Not beside what `own` makes.
+    loaded.model = Vec::new();
     Ok(Body {
         model,
         params: own(params)?,

@@ -36,6 +36,14 @@ impl Task {
         }
     }
 
+    /// Texts at once.
+    pub fn texts(self) -> usize {
+        match self {
+            Task::Read(_) => 1,
+            Task::Write { texts, .. } => texts,
+        }
+    }
+
     /// `pp512`, `tg128`, and `tg128b8` for eight texts at once.
     pub fn test(self) -> String {
         match self {
@@ -69,8 +77,8 @@ impl Task {
         match self {
             Task::Read(_) => weights as f64,
             Task::Write { tokens, texts } => {
-                let read: usize = (1..tokens).map(|i| PROMPT + i).sum();
-                (tokens * weights) as f64 + (texts * read) as f64 * key_and_value
+                let read: f64 = (1..tokens).map(|i| (PROMPT + i) as f64).sum();
+                tokens as f64 * weights as f64 + texts as f64 * read * key_and_value
             }
         }
     }
@@ -97,9 +105,10 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// More than the context holds; more texts than there is room for.
     pub fn seconds(&mut self, task: Task) -> Result<f64> {
-        let (texts, length, writes) = match task {
-            Task::Read(tokens) => (1, tokens, 1),
-            Task::Write { tokens, texts } => (texts, PROMPT, tokens),
+        let texts = task.texts();
+        let (length, writes) = match task {
+            Task::Read(tokens) => (tokens, 1),
+            Task::Write { tokens, .. } => (PROMPT, tokens),
         };
         let prompt = ids(length, self.vocab);
         for text in 0..texts {

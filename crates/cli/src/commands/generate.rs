@@ -1,14 +1,14 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
 use crate::args::{GenerateArgs, access};
-use crate::commands::{model_folder, note_skipped, quoted_token, read_text, weight_type};
+use crate::commands::{check_sequences, model_folder, note_skipped, quoted_token, read_text, weight_type};
 use crate::failure::Failure;
-use crate::machine;
 use crate::pool::Workers;
 use crate::progress::note;
 use longhand_gpt::beam::{BeamOptions, Hypothesis, beam_search};
 use longhand_gpt::completion::{Completed, Finish, Options, complete};
 use longhand_gpt::error::Error;
+use longhand_gpt::generate::check_prompt;
 use longhand_gpt::sampling::Sampling;
 use longhand_gpt::snapshot::{self, Trained};
 use longhand_gpt::tokenizer::{Special, Tokenizer};
@@ -34,7 +34,13 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let ids = prompts.iter().map(|p| encoded(&trained, p, args)).collect::<Result<Vec<_>, Failure>>()?;
     let beams = args.beams.map(|beams| beam_options(args, beams, &trained)).transpose()?;
     // Prompts are continued together, and searched on from one after the other.
-    check_memory(&trained, args.beams.unwrap_or(ids.len()))?;
+    let config = trained.model.config();
+    check_sequences(config, args.beams.unwrap_or(ids.len()), config.n_positions)?;
+    for (i, ids) in ids.iter().enumerate().filter(|_| !args.context_shift) {
+        let numbered =
+            |e: Error| if prompts.len() > 1 { Failure::new(format!("prompt {}: {e}", i + 1)) } else { e.into() };
+        check_prompt(config, ids).map_err(numbered)?;
+    }
     let Trained { model, params: packed, tokenizer, .. } = trained;
     let (model, tokenizer, weights) = (&model, &tokenizer, Weights::Packed(&packed));
     if let Some(options) = beams {
@@ -163,20 +169,6 @@ fn read_prompt(path: &Path) -> Result<String, Failure> {
 fn encoded(trained: &Trained<PackedParams>, prompt: &str, args: &GenerateArgs) -> Result<Vec<u32>, Failure> {
     let special = if args.no_parse_special { Special::Text } else { Special::Parse };
     trained.tokenizer.encode_prompt(prompt, special).map_err(|e| Failure::new(format!("prompt: {e}")))
-}
-
-/// Refuses more sequences than fit the memory beside the weights.
-fn check_memory(trained: &Trained<PackedParams>, sequences: usize) -> Result<(), Failure> {
-    let c = trained.model.config();
-    let needed =
-        [c.n_layer, 2, c.n_embd, c.n_positions, 4, sequences].iter().fold(1u64, |n, &x| n.saturating_mul(x as u64));
-    match machine::available_memory() {
-        Some(available) if needed > available => {
-            let what = format!("generating {sequences} sequences of up to {} tokens", c.n_positions);
-            Err(Error::Memory { what, needed, available }.into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Shows texts in the order of their prompts: the first unfinished one as it grows, the others when it is their turn.

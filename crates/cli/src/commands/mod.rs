@@ -16,8 +16,10 @@ pub mod score;
 pub mod train;
 
 use crate::failure::Failure;
-use crate::machine::human_bytes;
+use crate::machine::{available_memory, human_bytes};
 use crate::progress::note;
+use longhand_gpt::config::Config;
+use longhand_gpt::error::Error;
 use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::run_dir::{self, RUNS};
 use longhand_gpt::tokenizer::Tokenizer;
@@ -70,6 +72,23 @@ fn read_text(path: &Path, most: u64) -> Result<String, Failure> {
         return Err(at(format!("has {has}, and must have at most {limit}")));
     }
     String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))
+}
+
+/// Refuses more sequences than fit the memory, with `positions` tokens each and three rows of logits.
+///
+/// # Errors
+/// How much they need, and how much there is.
+fn check_sequences(config: &Config, sequences: usize, positions: usize) -> Result<(), Failure> {
+    let product = |sizes: &[usize]| sizes.iter().fold(1u64, |n, &x| n.saturating_mul(x as u64));
+    let cache = product(&[config.n_layer, 2, config.n_embd, positions, size_of::<f32>(), sequences]);
+    let needed = cache.saturating_add(product(&[3, config.vocab_size, size_of::<f32>(), sequences]));
+    match available_memory() {
+        Some(available) if needed > available => {
+            let what = format!("generating {sequences} sequences of up to {positions} tokens");
+            Err(Error::Memory { what, needed, available }.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The weights' type of that name, which the command line has checked.

@@ -13,7 +13,7 @@ use super::{END_OF_TEXT, Kind, Model, Special, Tokenizer, quoted};
 use crate::config::Arch;
 use crate::config::MAX_VOCAB;
 use crate::error::{Error, Result};
-use crate::fs::{read_limited, write_atomic};
+use crate::fs::{read_limited, stranger, write_atomic};
 use crate::json::{self, get, shown};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
@@ -219,8 +219,11 @@ impl Tokenizer {
             if (i == 0 && line.starts_with("#version")) || line.is_empty() {
                 continue;
             }
-            let pair = merge(line.split_once(' '), &vocab, &vocab_name)
-                .map_err(|limit| Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit))?;
+            let wrong = |limit| match stranger(text.as_bytes()) {
+                Some(limit) => Error::bad_file(merges_path, "format", "", limit),
+                None => Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit),
+            };
+            let pair = merge(line.split_once(' '), &vocab, &vocab_name).map_err(wrong)?;
             merges.push(pair);
         }
         if merges.is_empty() {

@@ -17,7 +17,7 @@
 //!         epilogue over the part of C just finished                        in L1 still
 //! ```
 //!
-//! Up to 8 contiguous rows (generation) A is read in place, and B too: packed, or its rows, or its columns (`turned`),
+//! Up to 8 contiguous rows (generation; 32 over bfloat16) A is read in place, and B too: packed, or its rows, or its columns (`turned`),
 //! the latter for as many rows as that pays.
 //! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //! A packed B may be bfloat16: its numbers are widened to f32 as they are loaded, or a strip at a time, and the chain is
@@ -47,7 +47,7 @@ use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
-use params::{NARROW, PANEL, SMALL_M, STRIP};
+use params::{FEW_BF16, NARROW, PANEL, SMALL_M, STRIP};
 use turned::{Turned, most_rows, run_turned};
 use weight::{Panel, Widen};
 
@@ -150,13 +150,17 @@ fn multiply(
         load_c: acc == Accumulate::Add,
         epilogue,
     };
-    if m <= SMALL_M && a.col_stride() == 1 {
+    let in_place = if matches!(product.b, Operand::Packed(w) if w.is_bf16()) { FEW_BF16 } else { SMALL_M };
+    if m <= in_place && a.col_stride() == 1 {
+        let height = m.div_ceil(m.div_ceil(SMALL_M));
         parallel::for_each_block(ctx, cut.cols, |t| {
             let (begin, end) = (t * cut.tn, n.min((t + 1) * cut.tn));
             let turned = product.turned_panels(m, begin, (end - begin) / PANEL);
-            // Strip by strip, so that B is read once and in order.
+            // Strip by strip, so that B is read once and in order; further rows find a strip of halves in the L2.
             for j in (begin + turned * PANEL..end).step_by(STRIP * PANEL) {
-                product.chunk(0, m, j, (STRIP * PANEL).min(end - j));
+                for i in (0..m).step_by(height) {
+                    product.chunk(i, height.min(m - i), j, (STRIP * PANEL).min(end - j));
+                }
             }
         });
         return Ok(());

@@ -2,7 +2,7 @@
 
 use crate::args::BenchGenerateArgs;
 use crate::commands::roofline::{cpu_name, rounded, threads_of};
-use crate::commands::weight_type;
+use crate::commands::{check_sequences, weight_type};
 use crate::failure::Failure;
 use crate::machine::peak_memory;
 use crate::plot::{self, Point, Roof};
@@ -30,11 +30,8 @@ const MOST_TEXTS: usize = 4096;
 /// Measures and shows.
 pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     check_repetitions(args.repetitions)?;
-    let most = args.batch_size.iter().copied().max().unwrap_or(1);
-    if args.batch_size.contains(&0) || most > MOST_TEXTS {
-        let limit = format!("must be from 1 to {MOST_TEXTS}");
-        let wrong = args.batch_size.iter().find(|n| !(1..=MOST_TEXTS).contains(*n)).unwrap_or(&most);
-        return Err(Failure::usage(format!("batch_size = {wrong}: {limit}")));
+    if let Some(wrong) = args.batch_size.iter().find(|n| !(1..=MOST_TEXTS).contains(*n)) {
+        return Err(Failure::usage(format!("batch_size = {wrong}: must be from 1 to {MOST_TEXTS}")));
     }
     if let Some(path) = &args.svg {
         plot::writable(path)?;
@@ -68,6 +65,12 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     let writes = args.batch_size.iter().flat_map(write);
     // As in llama-bench, none of a kind is no row.
     let tasks: Vec<Task> = reads.chain(writes).filter(|task| task.tokens() > 0).collect();
+    if tasks.is_empty() {
+        return Err(Failure::usage("nothing to measure: n_prompt and n_gen are 0"));
+    }
+    let most = tasks.iter().map(|task| task.texts()).max().unwrap_or(1);
+    let longest = n_prompt.iter().copied().chain(n_gen.iter().map(|n| PROMPT + n)).max().unwrap_or(0);
+    check_sequences(model.config(), most, longest)?;
     let (mut roofs, mut points, mut peak) = (Vec::new(), Vec::new(), 0.0f64);
     for kind in &args.weights {
         let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(kind)))?;
@@ -91,11 +94,8 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
             let tokens = task.tokens();
             let speeds: Vec<f64> = seconds.iter().map(|s| tokens as f64 / s).collect();
             let (mean, deviation) = (mean(&speeds).unwrap_or(0.0), deviation(&speeds).unwrap_or(0.0));
-            let (reads, texts) = match *task {
-                Task::Read(_) => (true, 1),
-                Task::Write { texts, .. } => (false, texts),
-            };
-            let of_bandwidth = (!reads).then(|| mean * bytes as f64 / bandwidth / texts as f64);
+            let reads = matches!(task, Task::Read(_));
+            let of_bandwidth = (!reads).then(|| mean * bytes as f64 / bandwidth / task.texts() as f64);
             let test = task.test();
             seconds.sort_by(f64::total_cmp);
             let median = seconds[seconds.len() / 2];
@@ -170,5 +170,5 @@ fn model(args: &BenchGenerateArgs) -> Result<(String, Gpt, Params), Failure> {
 
 fn row(cells: &[String; 8]) -> String {
     let [model, size, weights, threads, test, speed, deviation, share] = cells;
-    format!("{model:<16}{size:>12}{weights:>9}{threads:>9}{test:>8}{speed:>11}{deviation:>8}{share:>14}")
+    format!("{model:<16}{size:>12}{weights:>9}{threads:>9}{test:>10}{speed:>11}{deviation:>8}{share:>14}")
 }

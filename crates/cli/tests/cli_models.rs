@@ -121,6 +121,8 @@ fn what_is_wrong_has_one_line() {
     assert_eq!(f.run("score -m h").refused(2), "score: give a text, --file FILE or --ids N,…");
     let line = f.run("bench generate -m h -n 9").refused(2);
     assert_eq!(line, "n_gen = 9: must be at most 0: the context is 16, and texts are written behind 16 tokens");
+    assert_eq!(f.run("bench load -m none").refused(1), "none: No such file or directory (os error 2)");
+    assert_eq!(f.run("inspect -m h").good(), f.run("inspect h").good());
     assert_eq!(f.run("bench load -m h -r 0").refused(2), "repetitions = 0: must be from 1 to 10000");
     assert_eq!(
         f.run("bench load -m r").refused(1),

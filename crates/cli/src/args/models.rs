@@ -63,6 +63,9 @@ pub struct EvalArgs {
 pub struct InspectArgs {
     /// A run, a checkpoint or a Hugging Face folder [default: the newest run in runs/].
     #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    /// The same, as the other commands have it.
+    #[arg(short = 'm', long, value_name = "FOLDER", conflicts_with = "folder")]
     pub model: Option<PathBuf>,
     /// One JSON object.
     #[arg(long)]

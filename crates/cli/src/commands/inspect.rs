@@ -17,7 +17,7 @@ use serde_json::json;
 
 /// Shows; the exit status.
 pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
-    let named = model_folder(&args.model)?;
+    let named = model_folder(&args.folder.clone().or(args.model.clone()))?;
     let folder = match run_dir::is_run(&named) {
         false => named,
         true => checkpoint::newest(run_dir::checkpoints_of(&named))?

@@ -54,12 +54,6 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
         return Err(refused("n_gen", *n, written));
     }
     let (isa, threads) = (workers.ctx.isa(), workers.ctx.threads());
-    if !args.json && !args.csv {
-        let head = ["model", "size", "weights", "threads", "test", "t/s", "±", "of bandwidth"];
-        print_line(&row(&head.map(String::from)));
-    } else if args.csv {
-        print_line("model,size_bytes,weights,threads,test,tokens_per_second,deviation,of_bandwidth");
-    }
     let reads = n_prompt.iter().map(|n| Task::Read(*n));
     let write = |texts: &usize| n_gen.iter().map(|n| Task::Write { tokens: *n, texts: *texts }).collect::<Vec<_>>();
     let writes = args.batch_size.iter().flat_map(write);
@@ -71,6 +65,12 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     let most = tasks.iter().map(|task| task.texts()).max().unwrap_or(1);
     let longest = n_prompt.iter().copied().chain(n_gen.iter().map(|n| PROMPT + n)).max().unwrap_or(0);
     check_sequences(model.config(), most, longest)?;
+    if !args.json && !args.csv {
+        let head = ["model", "size", "weights", "threads", "test", "t/s", "±", "of bandwidth"];
+        print_line(&row(&head.map(String::from)));
+    } else if args.csv {
+        print_line("model,size_bytes,weights,threads,test,tokens_per_second,deviation,of_bandwidth");
+    }
     let (mut roofs, mut points, mut peak) = (Vec::new(), Vec::new(), 0.0f64);
     for kind in &args.weights {
         let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(kind)))?;

@@ -18,6 +18,8 @@ use serde_json::json;
 pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
     check_repetitions(args.repetitions)?;
     let folder = args.model.as_path();
+    let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", folder.display()));
+    std::fs::metadata(folder).map_err(fault)?;
     if !hugging_face::is_model(folder) {
         let problem = "is no Hugging Face folder: it has no config.json; longhand convert makes one of a run";
         return Err(Failure::new(format!("{}: {problem}", folder.display())));
@@ -25,7 +27,6 @@ pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
     let workers = Workers::new(args.threads)?;
     let arch = hugging_face::describe(folder, Access::Map)?.config.arch;
     let with_tokenizer = Tokenizer::of_folder_if_any(folder, arch)?.is_some();
-    let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", folder.display()));
     let files = weight_files(folder).map_err(fault)?;
     let ways: Vec<(String, &String, bool)> = args
         .weights

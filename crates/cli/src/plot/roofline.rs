@@ -103,7 +103,7 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             .draw()?;
 
         let small = ("sans-serif", 13).into_font().color(&ROOF);
-        for level in roof.levels {
+        for (i, level) in roof.levels.iter().enumerate() {
             // From the left edge, or where the roof enters the picture, to the highest peak.
             let read = giga(level.read);
             let from = x.start.max(y.start / read);
@@ -113,7 +113,11 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             }
             chart.draw_series(LineSeries::new([(from, from * read), (to, to * read)], ROOF.stroke_width(1)))?;
             let words = format!("{} {} GB/s", level.name, short(read));
-            chart.draw_series([Text::new(words, (from * 1.12, from * read * 1.02), small.clone())])?;
+            // Roofs that lie close together have their names one behind the other.
+            let close = |other: &&Level| (0.6..1.6).contains(&(giga(other.read) / read));
+            let before = roof.levels[..i].iter().filter(close).count();
+            let at = (0..before).fold(from * 1.12, |at, _| at * 4.0).min(to);
+            chart.draw_series([Text::new(words, (at, at / 1.12 * read * 1.02), small.clone())])?;
         }
         for peak in roof.peaks {
             let flops = giga(peak.flops);

@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::Gpt;
+use crate::tokenizer::check_ids;
 use longhand_tensor::Ctx;
 use longhand_tensor::attention::KvCache;
 use longhand_tensor::exec::{Batch, Exec, Infer, InferMemory, Weights};
@@ -15,20 +16,19 @@ use longhand_tensor::parallel;
 /// # Errors
 /// An empty prompt, one longer than the context, an id beyond V.
 pub fn check_prompt(config: &Config, prompt: &[u32]) -> Result<()> {
-    let (context, vocab) = (config.n_positions, config.vocab_size);
+    let context = config.n_positions;
     if prompt.is_empty() {
-        return Err(Error::tokenizer("the prompt is empty: at least one token is needed"));
+        return Err(empty());
     }
     if prompt.len() > context {
         let problem = format!("the prompt has {} tokens: the model's context is {context}", prompt.len());
         return Err(Error::tokenizer(problem));
     }
-    match prompt.iter().position(|id| *id as usize >= vocab) {
-        Some(at) => {
-            Err(Error::tokenizer(format!("token id {} at position {at}: must be below V = {vocab}", prompt[at])))
-        }
-        None => Ok(()),
-    }
+    check_ids(prompt, config.vocab_size)
+}
+
+fn empty() -> Error {
+    Error::tokenizer("the prompt is empty: at least one token is needed")
 }
 
 /// Sequences in progress over one model. The model and its weights are shared, by `&`; a session is one's own.
@@ -103,7 +103,7 @@ impl<'a> Session<'a> {
             }
             let past = self.cache.len(0, slot);
             if tokens.is_empty() {
-                return Err(Error::Tokenizer { problem: "the prompt is empty: at least one token is needed".into() });
+                return Err(empty());
             }
             if past + tokens.len() > context {
                 let problem = format!("{} tokens exceed the model's context of {context}", past + tokens.len());

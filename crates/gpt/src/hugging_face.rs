@@ -57,17 +57,6 @@ pub fn is_model(folder: &Path) -> bool {
     folder.join(CONFIG).exists() || is_release(folder)
 }
 
-/// The architecture of a folder's model, once what its headers say has been checked.
-///
-/// # Errors
-/// As [`load`], of what is in them.
-pub(crate) fn check(folder: &Path) -> Result<Arch> {
-    if is_release(folder) {
-        return Ok(openai::describe(folder)?.config.arch);
-    }
-    Ok(Checked::folder(folder, Access::Map)?.model.config().arch)
-}
-
 /// Whether `folder` is OpenAI's: without a config.json, which speaks for the files beside it.
 fn is_release(folder: &Path) -> bool {
     openai::is_model(folder) && !folder.join(CONFIG).exists()
@@ -101,12 +90,24 @@ pub fn load_packed(
     access: Access,
     kind: WeightType,
 ) -> Result<Opened<PackedParams>> {
-    let folder = folder.as_ref();
+    load_packed_beside(ctx, folder.as_ref(), access, kind, |_| ())
+}
+
+/// As [`load_packed`]; `begin` is called, with the architecture, once the headers are right and before the weights are read.
+pub(crate) fn load_packed_beside(
+    ctx: &Ctx,
+    folder: &Path,
+    access: Access,
+    kind: WeightType,
+    begin: impl FnOnce(Arch),
+) -> Result<Opened<PackedParams>> {
     if is_release(folder) {
         let Opened { model, params, ignored } = openai::load(folder, access)?;
         return Ok(Opened { model, params: PackedParams::pack_as(ctx, &params, kind)?, ignored });
     }
-    Checked::folder(folder, access)?.pack(ctx, kind)
+    let checked = Checked::folder(folder, access)?;
+    begin(checked.model.config().arch);
+    checked.pack(ctx, kind)
 }
 
 /// As [`load`], from the bytes of a config.json and of a model.safetensors.

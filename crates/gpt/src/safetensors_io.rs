@@ -151,16 +151,13 @@ impl<'a> File<'a> {
         let in_place = bytemuck::try_cast_slice::<u8, f32>(bytes).ok();
         let in_place = in_place.filter(|_| entry.dtype == "F32" && cfg!(target_endian = "little"));
         let worst = AtomicUsize::new(usize::MAX);
-        let look = |first: usize, some: &[f32]| {
-            if let Some(at) = first_infinite(some) {
-                worst.fetch_min(first + at, Ordering::Relaxed);
-            }
-        };
         let numbers = match in_place {
             Some(numbers) => {
                 parallel::for_each_block(ctx, numbers.len().div_ceil(TASK), |t| {
                     let end = numbers.len().min((t + 1) * TASK);
-                    look(t * TASK, &numbers[t * TASK..end]);
+                    if let Some(at) = first_infinite(&numbers[t * TASK..end]) {
+                        worst.fetch_min(t * TASK + at, Ordering::Relaxed);
+                    }
                 });
                 numbers
             }
@@ -170,10 +167,10 @@ impl<'a> File<'a> {
                 room.try_reserve_exact(count).map_err(|_| no_memory(entry, count))?;
                 room.resize(count, 0.0);
                 parallel::for_each_rows(ctx, RowsMut::new(room, 1), count, TASK, |first, some| {
-                    for (i, some) in some.into_slice().chunks_mut(CHUNK).enumerate() {
-                        let first = first + i * CHUNK;
-                        convert(entry, &bytes[first * width..(first + some.len()) * width], some);
-                        look(first, some);
+                    let some = some.into_slice();
+                    let bytes = &bytes[first * width..(first + some.len()) * width];
+                    if let Some(at) = convert(entry, width, bytes, some) {
+                        worst.fetch_min(first + at, Ordering::Relaxed);
                     }
                 });
                 &room[..]
@@ -209,15 +206,10 @@ const TASK: usize = 64 * CHUNK;
 fn widen(entry: &Entry, bytes: &[u8], path: &Path, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
     let width = width(entry, path)?;
     assert_eq!(bytes.len(), width * out.len(), "{}", entry.name);
-    for (i, (out, bytes)) in out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * width)).enumerate() {
-        convert(entry, bytes, out);
-        if non_finite == NonFinite::Refuse
-            && let Some(at) = first_infinite(out)
-        {
-            return Err(infinite(entry, path, i * CHUNK + at, out[at]));
-        }
+    match convert(entry, width, bytes, out) {
+        Some(at) if non_finite == NonFinite::Refuse => Err(infinite(entry, path, at, out[at])),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Bytes of one of a tensor's numbers.
@@ -229,13 +221,18 @@ fn width(entry: &Entry, path: &Path) -> Result<usize> {
     }
 }
 
-/// Some of a tensor's numbers as f32.
-fn convert(entry: &Entry, bytes: &[u8], out: &mut [f32]) {
-    match entry.dtype {
-        "F32" => each(out, bytes, f32::from_le_bytes),
-        "BF16" => each(out, bytes, |b| bf16::widen(u16::from_le_bytes(b))),
-        _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+/// Some of a tensor's numbers, of `width` bytes each, as f32; the first of them that is not finite.
+fn convert(entry: &Entry, width: usize, bytes: &[u8], out: &mut [f32]) -> Option<usize> {
+    let mut first = None;
+    for (i, (out, bytes)) in out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * width)).enumerate() {
+        match entry.dtype {
+            "F32" => each(out, bytes, f32::from_le_bytes),
+            "BF16" => each(out, bytes, |b| bf16::widen(u16::from_le_bytes(b))),
+            _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+        }
+        first = first.or_else(|| first_infinite(out).map(|at| i * CHUNK + at));
     }
+    first
 }
 
 /// The first number that is not finite.

@@ -231,27 +231,23 @@ pub fn open_packed(
     kind: WeightType,
 ) -> Result<Trained<PackedParams>> {
     let folder = folder.as_ref();
-    let body = || open_body_packed(ctx, folder, access, kind);
-    if ctx.threads() == 1 || access == Access::Read || is_own(folder) || !hugging_face::is_model(folder) {
-        return with_tokenizer(body()?);
-    }
     // A large vocabulary takes as long to read as the weights, on one thread: both at once, once the headers are right.
-    let arch = hugging_face::check(folder)?;
     std::thread::scope(|s| {
-        let reader = std::thread::Builder::new().spawn_scoped(s, || Tokenizer::of_folder(folder, arch));
-        let body = body();
+        let mut reader = None;
+        let begin = |arch| {
+            if ctx.threads() > 1 {
+                // Where the system gives no thread, it is read afterwards.
+                reader = std::thread::Builder::new().spawn_scoped(s, move || Tokenizer::of_folder(folder, arch)).ok();
+            }
+        };
+        let load = |folder: &Path| hugging_face::load_packed_beside(ctx, folder, access, kind, begin);
+        let body = read(folder, access, load, |params| Ok(PackedParams::pack_as(ctx, &params, kind)?));
         match reader.map(|reader| reader.join()) {
-            Ok(Ok(tokenizer)) => join(body?, tokenizer?),
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            // The system gives no thread.
-            Err(_) => with_tokenizer(body?),
+            None => with_tokenizer(body?),
+            Some(Ok(tokenizer)) => join(body?, tokenizer?),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
         }
     })
-}
-
-/// Whether this project wrote `folder`.
-fn is_own(folder: &Path) -> bool {
-    run_dir::is_run(folder) || folder.join(checkpoint::MANIFEST).exists()
 }
 
 fn with_tokenizer<W>(body: Body<W>) -> Result<Trained<W>> {
@@ -320,7 +316,7 @@ fn read<W>(
     }
     let mut loaded = if run_dir::is_run(folder) {
         checkpoint::load_newest(run_dir::checkpoints_of(folder), checkpoint::Part::Model, access)?
-    } else if is_own(folder) {
+    } else if folder.join(checkpoint::MANIFEST).exists() {
         checkpoint::load(folder, checkpoint::Part::Model, access)?
     } else if hugging_face::is_model(folder) {
         let hugging_face::Opened { model, params, ignored, .. } = load(folder)?;

@@ -91,6 +91,21 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
+/// Checks that every id is below `vocab`, of a tokenizer or of a model's table.
+///
+/// # Errors
+/// `Tokenizer` naming the first that is not.
+pub(crate) fn check_ids(ids: &[u32], vocab: usize) -> Result<()> {
+    match ids.iter().position(|&id| id as usize >= vocab) {
+        Some(at) => Err(unknown_id(ids[at], at, vocab)),
+        None => Ok(()),
+    }
+}
+
+fn unknown_id(id: u32, at: usize, vocab: usize) -> Error {
+    Error::tokenizer(format!("token id {id} at position {at}: must be below V = {vocab}"))
+}
+
 impl Tokenizer {
     /// Bytes: id = byte, and 256 ends a text. V = 257.
     pub fn bytes() -> Tokenizer {
@@ -291,7 +306,7 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let mut bytes = Vec::with_capacity(ids.len());
         for (at, &id) in ids.iter().enumerate() {
-            bytes.extend_from_slice(self.token_bytes(id).ok_or_else(|| self.unknown_id(id, at))?);
+            bytes.extend_from_slice(self.token_bytes(id).ok_or_else(|| unknown_id(id, at, self.vocab_size()))?);
         }
         if ids.last().is_some_and(|&id| self.ends_word(id)) {
             bytes.pop();
@@ -312,14 +327,7 @@ impl Tokenizer {
     /// # Errors
     /// `Tokenizer` naming the first that is not.
     pub fn check_ids(&self, ids: &[u32]) -> Result<()> {
-        match ids.iter().position(|&id| id as usize >= self.vocab_size()) {
-            Some(at) => Err(self.unknown_id(ids[at], at)),
-            None => Ok(()),
-        }
-    }
-
-    fn unknown_id(&self, id: u32, at: usize) -> Error {
-        Error::tokenizer(format!("token id {id} at position {at}: must be below V = {}", self.vocab_size()))
+        check_ids(ids, self.vocab_size())
     }
 
     /// A decoder for ids that arrive one by one.

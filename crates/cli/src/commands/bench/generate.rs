@@ -16,6 +16,7 @@ use longhand_gpt::snapshot::{self, Body};
 use longhand_measure::generation::{Generation, PROMPT, Task};
 use longhand_measure::peak::best_fma_window;
 use longhand_measure::roofline::{Level, Peak};
+use longhand_measure::sampling::median;
 use longhand_measure::streams::{Stream, Traffic};
 use longhand_tensor::exec::PackedParams;
 use longhand_tensor::parallel;
@@ -97,8 +98,7 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
             let reads = matches!(task, Task::Read(_));
             let of_bandwidth = (!reads).then(|| mean * bytes as f64 / bandwidth / task.texts() as f64);
             let test = task.test();
-            seconds.sort_by(f64::total_cmp);
-            let median = seconds[seconds.len() / 2];
+            let median = median(seconds);
             let point = Point {
                 name: format!("{}/{test}/{kind}", if reads { "prefill" } else { "generate" }),
                 flops: task.flops(model.config()),

@@ -12,6 +12,7 @@ use longhand_gpt::hugging_face;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::tokenizer::Tokenizer;
 use longhand_measure::loading::{first_token, read_into_fresh_memory, weight_files};
+use longhand_measure::sampling::median;
 use serde_json::json;
 
 /// Measures and shows.
@@ -52,10 +53,10 @@ pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
             }
         }
     }
-    let read = median(&mut reading);
+    let read = median(reading);
     let threads = workers.ctx.threads();
     let names = std::iter::once("read").chain(ways.iter().map(|(name, ..)| name.as_str()));
-    let medians: Vec<f64> = std::iter::once(read).chain(seconds.iter_mut().map(|s| median(s))).collect();
+    let medians: Vec<f64> = std::iter::once(read).chain(seconds.into_iter().map(median)).collect();
     if !args.json {
         print_line(&format!("{} files, {:.1} MiB, {threads} threads", files.len(), bytes as f64 / (1 << 20) as f64));
     }
@@ -69,9 +70,4 @@ pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
         }
     }
     Ok(0)
-}
-
-fn median(seconds: &mut [f64]) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }

@@ -16,7 +16,8 @@
 //! - A sample is the median of its rounds and the estimate the median of the samples. A disturbance is one-sided, it
 //!   makes a side slow and never fast, and moves a mean and a least value in whichever side it meets; medians stand
 //!   while fewer than half of the rounds are disturbed.
-//! - The interval is Criterion's, of the median, by resampling the samples.
+//! - The samples of a case are taken in rounds through all cases: a disturbance of some seconds meets a part of them.
+//! - The interval is Criterion's, of the median, by resampling the samples of all rounds.
 //!
 //! What no statistic takes away: a neighbour that stays, on the other hardware thread of the core or in the shared
 //! cache. Multiply-adds on registers do not feel it, attention does: its ratio over `peak` has been seen 30% higher
@@ -34,7 +35,7 @@ use longhand_measure::{peak, pool};
 use longhand_tensor::{Ctx, Isa};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gate.toml");
 
@@ -109,6 +110,9 @@ fn seconds() -> f64 {
     BEGAN.get_or_init(std::time::Instant::now).elapsed().as_secs_f64()
 }
 
+/// Time for which a case runs unmeasured before its samples of a round.
+const WARM_UP: Duration = Duration::from_millis(300);
+
 /// The two sides of a ratio.
 struct Sides {
     ctx: Ctx,
@@ -145,6 +149,14 @@ impl Sides {
         (t2 - t1) / ((t1 - t0) + (seconds() - t2))
     }
 
+    /// Rounds until the core runs as it will.
+    fn warm_up(&mut self) {
+        let began = Instant::now();
+        while began.elapsed() < WARM_UP {
+            self.ratio();
+        }
+    }
+
     /// The median of `n` rounds.
     fn median(&mut self, n: usize) -> f64 {
         median((0..n).map(|_| self.ratio()).collect())
@@ -157,35 +169,66 @@ fn output() -> PathBuf {
     tmp.parent().expect("target/tmp lies in target").join("criterion")
 }
 
-/// One bench of Criterion with `samples` samples; `None` where the command line left it out.
-fn measure(
-    sides: &mut Sides,
-    group: &str,
-    over: &str,
-    samples: usize,
-    confidence: f64,
-) -> Result<Option<Interval>, String> {
-    let dir = output();
-    let function = format!("over_{over}");
-    let estimates = dir.join(group).join(&function).join("new/estimates.json");
-    if estimates.exists() {
-        std::fs::remove_file(&estimates).map_err(|e| format!("{}: {e}", estimates.display()))?;
+/// One ratio that is gated, and its samples.
+struct Gated {
+    isa: Isa,
+    case: &'static str,
+    /// What follows `attention_` in the name of its case.
+    suffix: &'static str,
+    over: &'static str,
+    limit: f64,
+    samples: Vec<f64>,
+}
+
+impl Gated {
+    /// One bench of Criterion with `samples` samples, those of earlier rounds and as many new ones as are missing; `None`
+    /// where the command line leaves it out.
+    fn measure(&mut self, samples: usize, confidence: f64) -> Result<Option<Interval>, String> {
+        let dir = output();
+        let (group, function) = (format!("gate_{}_{}", self.isa.name(), self.case), format!("over_{}", self.over));
+        let estimates = dir.join(&group).join(&function).join("new/estimates.json");
+        if estimates.exists() {
+            std::fs::remove_file(&estimates).map_err(|e| format!("{}: {e}", estimates.display()))?;
+        }
+        let attention = cases::named(&[&format!("attention_{}", self.suffix)]).swap_remove(0);
+        let mut sides = Sides::new(self.isa, &attention, self.over);
+        let thread = pool(1);
+        // At least two rounds a sample, also of the longest case.
+        let began = Instant::now();
+        thread.install(|| sides.ratio());
+        let sample = SAMPLE.max(began.elapsed().mul_f64(1.5));
+        let mut criterion = Criterion::default().with_measurement(Ratio).configure_from_args().output_directory(&dir);
+        let mut bench = criterion.benchmark_group(&group);
+        bench.sampling_mode(SamplingMode::Flat).sample_size(samples).measurement_time(sample * samples as u32);
+        bench.confidence_level(confidence).nresamples(20_000);
+        // Criterion's own warm-up is one call, by which it knows how long a round takes; its samples are the calls after it.
+        bench.warm_up_time(Duration::from_nanos(1));
+        let mut calls = 0;
+        bench.bench_function(&function, |b| {
+            if calls == 0 {
+                thread.install(|| sides.warm_up());
+            }
+            b.iter_custom(|n| {
+                let ratio = match calls {
+                    0 => thread.install(|| sides.ratio()),
+                    _ if calls <= self.samples.len() => self.samples[calls - 1],
+                    _ => {
+                        self.samples.push(thread.install(|| sides.median(n as usize)));
+                        self.samples[calls - 1]
+                    }
+                };
+                calls += 1;
+                // Criterion divides by the rounds.
+                n as f64 * ratio
+            });
+        });
+        bench.finish();
+        match estimates.exists() {
+            false => Ok(None),
+            true if self.samples.len() == samples => Interval::read(&estimates).map(Some),
+            true => Err(format!("{group}/{function}: {} samples, not {samples}", self.samples.len())),
+        }
     }
-    let thread = pool(1);
-    // At least two rounds a sample, also of the longest case.
-    let began = std::time::Instant::now();
-    thread.install(|| sides.ratio());
-    let sample = SAMPLE.max(began.elapsed().mul_f64(1.5));
-    let mut criterion = Criterion::default().with_measurement(Ratio).configure_from_args().output_directory(&dir);
-    let mut bench = criterion.benchmark_group(group);
-    bench.sampling_mode(SamplingMode::Flat).sample_size(samples).measurement_time(sample * samples as u32);
-    bench.confidence_level(confidence).nresamples(20_000).warm_up_time(Duration::from_millis(300));
-    bench.bench_function(&function, |b| {
-        // Criterion divides by the rounds.
-        b.iter_custom(|n| n as f64 * thread.install(|| sides.median(n as usize)));
-    });
-    bench.finish();
-    if estimates.exists() { Interval::read(&estimates).map(Some) } else { Ok(None) }
 }
 
 /// A line of the report.
@@ -196,26 +239,23 @@ struct Row {
 }
 
 fn run(limits: &Limits, cpu: &str) -> Result<Vec<Row>, String> {
-    let mut rows = Vec::new();
+    let mut gated = Vec::new();
     for name in ISAS {
         let Some(isa) = Isa::available().into_iter().find(|isa| isa.name() == name) else { continue };
         let of = limits.name(cpu, name);
         for (case, suffix) in CASES {
-            let attention = cases::named(&[&format!("attention_{suffix}")]).swap_remove(0);
             for over in BASELINES {
                 let limit = limits.of(of, name, case, over);
-                let mut sides = Sides::new(isa, &attention, over);
-                let group = format!("gate_{name}_{case}");
-                let decision = decide(limit, limits.rounds, |samples| {
-                    measure(&mut sides, &group, over, samples, limits.rounds.confidence)
-                })?;
-                if let Some(decision) = decision {
-                    rows.push(Row { name: format!("{name}/{case} over {over}"), limit, decision });
-                }
+                gated.push(Gated { isa, case, suffix, over, limit, samples: Vec::new() });
             }
         }
     }
-    Ok(rows)
+    let each: Vec<f64> = gated.iter().map(|gated| gated.limit).collect();
+    let decisions = decide(&each, limits.rounds, |at, samples| gated[at].measure(samples, limits.rounds.confidence))?;
+    let row = |(Gated { isa, case, over, limit, .. }, decision): (&Gated, Option<Decision>)| {
+        Some(Row { name: format!("{}/{case} over {over}", isa.name()), limit: *limit, decision: decision? })
+    };
+    Ok(gated.iter().zip(decisions).filter_map(row).collect())
 }
 
 /// How many times faster the fused attention is than the naive one: for the reader, no verdict rests on it.

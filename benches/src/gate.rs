@@ -3,11 +3,14 @@
 //! ```text
 //! lower end of the interval > limit                    refused
 //! upper end of the interval < limit                    accepted
-//! neither, and twice the samples are allowed           measured again with twice the samples
+//! neither, and twice the samples are allowed           as many samples again are added to those that are there
 //! neither, and they are not                            undecided: accepted only if the median lies below the limit
 //! ```
 //!
-//! The first round that decides is the last one, whichever way it decides: nothing is repeated until it passes.
+//! A round goes through every case that is open, so the samples of a case lie as far apart as a round is long, and what
+//! disturbs the machine for some seconds meets a part of them. The first two rounds are halves of the first decision.
+//! Every sample that was taken counts, and the first interval that decides is the last one, whichever way it decides:
+//! nothing is repeated until it passes.
 
 use longhand_measure::limits::toml_fault;
 use std::collections::BTreeMap;
@@ -64,9 +67,9 @@ pub enum Verdict {
     Accepted,
     /// The interval lies above the limit.
     Refused,
-    /// The limit lies within the interval of the last round, and the median below the limit.
+    /// The limit lies within the interval of the most samples, and the median below the limit.
     UndecidedBelow,
-    /// The limit lies within the interval of the last round, and the median does not lie below it.
+    /// The limit lies within the interval of the most samples, and the median does not lie below it.
     UndecidedAbove,
 }
 
@@ -92,44 +95,60 @@ impl Verdict {
 pub struct Decision {
     /// How it ended.
     pub verdict: Verdict,
-    /// The last round's interval.
+    /// The interval of all samples.
     pub interval: Interval,
-    /// The last round's samples.
+    /// How many they are.
     pub samples: usize,
 }
 
-/// Decides one case. `measure(n)` gives the interval of n new samples, or `None` where the case was not run at all.
+/// Decides cases by their limits, all of them round by round. `measure(case, n)` gives the interval of n samples in all
+/// of the case of that place in `limits`, those of earlier rounds among them, or `None` where the case is not run at all.
 pub fn decide<E>(
-    limit: f64,
+    limits: &[f64],
     rounds: Rounds,
-    mut measure: impl FnMut(usize) -> Result<Option<Interval>, E>,
-) -> Result<Option<Decision>, E> {
-    let mut samples = rounds.samples;
-    loop {
-        let Some(interval) = measure(samples)? else { return Ok(None) };
-        let last = samples * 2 > rounds.most;
-        let verdict = if interval.lower > limit {
-            Verdict::Refused
-        } else if interval.upper < limit {
-            Verdict::Accepted
-        } else if !last {
-            samples *= 2;
-            continue;
-        } else if interval.median < limit {
-            Verdict::UndecidedBelow
-        } else {
-            Verdict::UndecidedAbove
-        };
-        return Ok(Some(Decision { verdict, interval, samples }));
+    mut measure: impl FnMut(usize, usize) -> Result<Option<Interval>, E>,
+) -> Result<Vec<Option<Decision>>, E> {
+    let mut decisions = vec![None; limits.len()];
+    let mut open: Vec<usize> = (0..limits.len()).collect();
+    let mut samples = rounds.samples / 2;
+    while !open.is_empty() {
+        let mut left = Vec::new();
+        for case in open {
+            let Some(interval) = measure(case, samples)? else { continue };
+            match judge(limits[case], rounds, samples, interval) {
+                Some(verdict) => decisions[case] = Some(Decision { verdict, interval, samples }),
+                None => left.push(case),
+            }
+        }
+        open = left;
+        samples = if samples < rounds.samples { rounds.samples } else { samples * 2 };
+    }
+    Ok(decisions)
+}
+
+/// What the interval of so many samples says; `None` where more are to be taken.
+fn judge(limit: f64, rounds: Rounds, samples: usize, interval: Interval) -> Option<Verdict> {
+    if samples < rounds.samples {
+        None
+    } else if interval.lower > limit {
+        Some(Verdict::Refused)
+    } else if interval.upper < limit {
+        Some(Verdict::Accepted)
+    } else if samples * 2 <= rounds.most {
+        None
+    } else if interval.median < limit {
+        Some(Verdict::UndecidedBelow)
+    } else {
+        Some(Verdict::UndecidedAbove)
     }
 }
 
 /// How much is measured before a decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounds {
-    /// Samples of the first round.
+    /// Samples of the first decision, taken in two rounds.
     pub samples: usize,
-    /// Most samples of a round.
+    /// Most samples of a case.
     pub most: usize,
     /// Confidence of the intervals.
     pub confidence: f64,
@@ -158,7 +177,7 @@ impl Limits {
     pub fn parse(text: &str) -> Result<Limits, String> {
         let mut root: toml::Table = text.parse().map_err(|e: toml::de::Error| toml_fault(&e, text))?;
         let mut rounds = table(&mut root, "", "rounds")?;
-        let samples = whole(&mut rounds, "samples", 10, 1000)?;
+        let samples = whole(&mut rounds, "samples", 20, 1000)?;
         let most = whole(&mut rounds, "most", samples, 10_000)?;
         let confidence = number(&mut rounds, "rounds", "confidence", 0.5, 0.9999)?;
         nothing_else(&rounds, "rounds.")?;
@@ -277,17 +296,21 @@ mod tests {
 
     const ROUNDS: Rounds = Rounds { samples: 20, most: 100, confidence: 0.99 };
 
-    /// Decides at the limit 1.5 from one interval a round, and says which rounds were measured.
+    /// Decides at the limit 1.5 from one interval a round, and says with how many samples each was asked for. The first
+    /// round, half of a decision, gives an interval that would be refused.
     fn rounds(intervals: &[[f64; 3]]) -> (Verdict, Vec<usize>) {
         let (mut asked, mut left) = (Vec::new(), intervals.iter());
-        let decision = decide(1.5, ROUNDS, |n| {
+        let decisions = decide(&[1.5], ROUNDS, |_, n| {
             asked.push(n);
-            let [lower, median, upper] = *left.next().expect("no round after the deciding one");
+            let half = asked.len() == 1;
+            let [lower, median, upper] =
+                if half { [1.6, 1.7, 1.8] } else { *left.next().expect("no round after the deciding one") };
             Ok::<_, String>(Some(Interval { lower, median, upper }))
         });
-        let decision = decision.expect("measured").expect("run");
+        let decision = decisions.expect("measured")[0].expect("run");
         assert_eq!(left.next(), None);
         assert_eq!(Some(&decision.samples), asked.last());
+        assert_eq!(asked.remove(0), 10);
         (decision.verdict, asked)
     }
 
@@ -318,8 +341,25 @@ mod tests {
 
     #[test]
     fn a_case_that_was_not_run_has_no_decision_and_a_failure_passes_through() {
-        assert_eq!(decide(1.5, ROUNDS, |_| Ok::<_, String>(None)), Ok(None));
-        assert_eq!(decide(1.5, ROUNDS, |_| Err("unreadable")), Err("unreadable"));
+        assert_eq!(decide(&[1.5], ROUNDS, |_, _| Ok::<_, String>(None)), Ok(vec![None]));
+        assert_eq!(decide(&[1.5], ROUNDS, |_, _| Err("unreadable")), Err("unreadable"));
+    }
+
+    #[test]
+    fn a_round_goes_through_every_case_that_is_open() {
+        let mut asked = Vec::new();
+        let decisions = decide(&[1.5, 2.5, 3.5], ROUNDS, |case, n| {
+            asked.push((case, n));
+            let of = |lower, upper| Some(Interval { lower, median: 2.0, upper });
+            // Refused at once, not run, across its limit until it is accepted.
+            Ok::<_, String>([of(1.9, 2.1), None, of(1.9, if n < 80 { 3.6 } else { 2.1 })][case])
+        });
+        assert_eq!(asked, [(0, 10), (1, 10), (2, 10), (0, 20), (2, 20), (2, 40), (2, 80)]);
+        let decisions = decisions.expect("measured");
+        assert_eq!(
+            decisions.iter().map(|d| d.map(|d| (d.verdict, d.samples))).collect::<Vec<_>>(),
+            [Some((Verdict::Refused, 20)), None, Some((Verdict::Accepted, 80))]
+        );
     }
 
     #[test]
@@ -400,8 +440,8 @@ mod tests {
             Err("GenuineIntel-6-207 has no limits; one of avx2, avx512 is wanted".into())
         );
         let samples = good.lines().find(|l| l.starts_with("samples")).expect("rounds.samples");
-        let fault = line(samples, "samples = 9");
-        assert_eq!(fault, "rounds.samples is 9; a whole number from 10 to 1000 is wanted");
+        let fault = line(samples, "samples = 19");
+        assert_eq!(fault, "rounds.samples is 19; a whole number from 20 to 1000 is wanted");
         let fault = line(samples, "samples = 999");
         assert!(fault.starts_with("rounds.most is ") && fault.ends_with("from 999 to 10000 is wanted"), "{fault}");
         assert!(line(samples, "samples = ").starts_with("line "));

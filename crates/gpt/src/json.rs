@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, shortened};
 use crate::fs::stranger;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 use std::fmt;
 use std::path::Path;
@@ -122,10 +123,13 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut map = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             let Strict(value) = access.next_value()?;
-            if map.contains_key(&key) {
-                return Err(serde::de::Error::custom(format!("the key {:?} stands twice", shortened(&key))));
+            match map.entry(key) {
+                Entry::Vacant(place) => _ = place.insert(value),
+                Entry::Occupied(there) => {
+                    let twice = format!("the key {:?} stands twice", shortened(there.key()));
+                    return Err(serde::de::Error::custom(twice));
+                }
             }
-            map.insert(key, value);
         }
         Ok(Value::Object(map))
     }

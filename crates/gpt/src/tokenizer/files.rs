@@ -40,7 +40,8 @@ const TWO_FILES: [(&str, &str); 3] =
 pub(super) struct Parsed {
     /// The model's vocabulary; its ids are distinct, but added tokens may lie between them.
     pub(super) vocab: HashMap<String, u32>,
-    pub(super) merges: Vec<(String, String)>,
+    /// The ids of the two tokens of each, in the order of their ranks.
+    pub(super) merges: Vec<(u32, u32)>,
     pub(super) added: Vec<(String, u32)>,
     pub(super) byte_level: bool,
     pub(super) use_regex: bool,
@@ -78,19 +79,20 @@ impl Tokenizer {
             ),
             _ => (Value::Null, Value::Null, Value::Null),
         };
+        #[cfg(feature = "text")]
+        let merges = |pairs: &[(u32, u32)]| -> Vec<Value> {
+            pairs.iter().map(|(a, b)| json!([self.tokens[*a as usize], self.tokens[*b as usize]])).collect()
+        };
         let (pre_tokenizer, decoder, merges) = match &self.model {
             #[cfg(feature = "text")]
             Model::Words(words) => {
-                let merges: Vec<Value> = words.merges().iter().map(|(a, b)| json!([a, b])).collect();
-                (json!({"type": "BertPreTokenizer"}), json!({"type": "BPEDecoder", "suffix": END_OF_WORD}), merges)
+                let decoder = json!({"type": "BPEDecoder", "suffix": END_OF_WORD});
+                (json!({"type": "BertPreTokenizer"}), decoder, merges(words.merges()))
             }
             Model::Bytes => (byte_level(false), byte_level(false), Vec::<Value>::new()),
             Model::Chars(_) => (Value::Null, json!({"type": "Fuse"}), Vec::new()),
             #[cfg(feature = "text")]
-            Model::Bpe(bpe) => {
-                let merges: Vec<Value> = bpe.merges().iter().map(|(a, b)| json!([a, b])).collect();
-                (byte_level(bpe.use_regex()), byte_level(bpe.use_regex()), merges)
-            }
+            Model::Bpe(bpe) => (byte_level(bpe.use_regex()), byte_level(bpe.use_regex()), merges(bpe.merges())),
         };
         json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
@@ -214,7 +216,7 @@ impl Tokenizer {
         let text = read_limited(merges_path, MAX_FILE)?;
         let text = std::str::from_utf8(&text)
             .map_err(|e| Error::bad_file(merges_path, format!("byte {}", e.valid_up_to()), "", "is not UTF-8"))?;
-        let mut merges = Vec::new();
+        let (mut merges, mut joined) = (Vec::new(), String::new());
         for (i, line) in text.lines().enumerate() {
             if (i == 0 && line.starts_with("#version")) || line.is_empty() {
                 continue;
@@ -223,7 +225,7 @@ impl Tokenizer {
                 Some(limit) => Error::bad_file(merges_path, "format", "", limit),
                 None => Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit),
             };
-            let pair = merge(line.split_once(' '), &vocab, &vocab_name).map_err(wrong)?;
+            let pair = merge(line.split_once(' '), &vocab, &vocab_name, &mut joined).map_err(wrong)?;
             merges.push(pair);
         }
         if merges.is_empty() {
@@ -347,15 +349,17 @@ fn vocabulary(value: &Value) -> Result<HashMap<String, u32>> {
     let Some(map) = value.as_object() else {
         return Err(Error::config("model.vocab", shown(value), "must be an object of tokens and ids"));
     };
-    let mut owner: HashMap<u32, &str> = HashMap::with_capacity(map.len());
+    let mut owners: Vec<(u32, &str)> = Vec::with_capacity(map.len());
     let mut vocab = HashMap::with_capacity(map.len());
     for (token, id) in map {
         let id = token_id(id, || format!("model.vocab[{}]", quoted(token)))?;
-        if let Some(other) = owner.insert(id, token) {
-            let both = format!("belongs to both {} and {}", quoted(other), quoted(token));
-            return Err(Error::config("model.vocab: id", id, both));
-        }
+        owners.push((id, token));
         vocab.insert(token.clone(), id);
+    }
+    owners.sort_by_key(|(id, _)| *id);
+    if let Some(two) = owners.windows(2).find(|two| two[0].0 == two[1].0) {
+        let both = format!("belongs to both {} and {}", quoted(two[0].1), quoted(two[1].1));
+        return Err(Error::config("model.vocab: id", two[0].0, both));
     }
     Ok(vocab)
 }
@@ -366,37 +370,44 @@ fn token_id(value: &Value, field: impl Fn() -> String) -> Result<u32> {
     id.map(|id| id as u32).ok_or_else(|| Error::config(field(), shown(value), limit()))
 }
 
-fn merges(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, String)>> {
+fn merges(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(u32, u32)>> {
     let Some(items) = value.as_array() else {
         return Err(Error::config("model.merges", shown(value), "must be an array"));
     };
+    let mut joined = String::new();
     let merge = |(rank, item): (usize, &Value)| {
         let pair = match item {
             Value::String(s) => s.split_once(' '),
             Value::Array(two) if two.len() == 2 => two[0].as_str().zip(two[1].as_str()),
             _ => None,
         };
-        merge(pair, vocab, "model.vocab")
+        merge(pair, vocab, "model.vocab", &mut joined)
             .map_err(|limit| Error::config(format!("model.merges[{rank}]"), shown(item), limit))
     };
     items.iter().enumerate().map(merge).collect()
 }
 
-/// A pair whose tokens, and the token they become, are in the vocabulary, which stands at `place`; else what it must be.
+/// The ids of a pair whose tokens, and the token they become, are in the vocabulary, which stands at `place`; else what the
+/// pair must be. `joined` is room for that token.
 fn merge(
     pair: Option<(&str, &str)>,
     vocab: &HashMap<String, u32>,
     place: &str,
-) -> std::result::Result<(String, String), String> {
+    joined: &mut String,
+) -> std::result::Result<(u32, u32), String> {
     let Some((a, b)) = pair.filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' ')) else {
         return Err("must be two tokens".into());
     };
-    for token in [a, b, &format!("{a}{b}")] {
-        if !vocab.contains_key(token) {
-            return Err(format!("names the token {}, which {place} does not have", quoted(token)));
-        }
-    }
-    Ok((a.to_string(), b.to_string()))
+    joined.clear();
+    joined.push_str(a);
+    joined.push_str(b);
+    let id = |token: &str| {
+        let none = || format!("names the token {}, which {place} does not have", quoted(token));
+        vocab.get(token).copied().ok_or_else(none)
+    };
+    let pair = (id(a)?, id(b)?);
+    id(joined)?;
+    Ok(pair)
 }
 
 fn added_tokens(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(String, u32)>> {

@@ -4,38 +4,38 @@
 //! What it writes is not what it read: capitals, accents, kinds of white space and what is not in the vocabulary are
 //! lost. OpenAI's own cleaning (ftfy, spaCy's words, `\n</w>`) is not reproduced.
 
-use super::bpe::encode_pieces;
+use super::bpe::{Pair, encode_pieces, engine};
 use super::files::{END_OF_WORD, Parsed};
 use super::{Kind, Model, Tokenizer};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 
 /// The engine of a tokenizer of words.
 pub(super) struct Words {
     engine: tokenizers::Tokenizer,
-    merges: Vec<(String, String)>,
+    merges: Vec<Pair>,
     unknown: String,
 }
 
 impl Words {
-    fn new(vocab: HashMap<String, u32>, merges: Vec<(String, String)>, unknown: &str) -> Result<Words> {
-        let model = BPE::builder()
-            .vocab_and_merges(vocab.into_iter().collect::<Vocab>(), merges.clone())
-            .unk_token(unknown.to_string())
-            .end_of_word_suffix(END_OF_WORD.to_string())
-            .build()
-            .map_err(|e| Error::tokenizer(format!("the vocabulary and merges do not fit: {e}")))?;
-        let mut engine = tokenizers::Tokenizer::new(model);
+    fn new(
+        vocab: HashMap<String, u32>,
+        tokens: &[(u32, String, bool)],
+        merges: Vec<Pair>,
+        unknown: &str,
+    ) -> Result<Words> {
+        let builder = BPE::builder().unk_token(unknown.to_string()).end_of_word_suffix(END_OF_WORD.to_string());
+        let mut engine = engine(builder, vocab, tokens, &merges)?;
         // Cleaned, Chinese characters apart, accents stripped as lower-casing has it, lower case.
         engine.with_normalizer(Some(BertNormalizer::new(true, true, None, true)));
         engine.with_pre_tokenizer(Some(BertPreTokenizer));
         Ok(Words { engine, merges, unknown: unknown.to_string() })
     }
 
-    pub(super) fn merges(&self) -> &[(String, String)] {
+    pub(super) fn merges(&self) -> &[Pair] {
         &self.merges
     }
 
@@ -60,7 +60,7 @@ pub(super) fn words(
     if !parsed.vocab.contains_key(unknown) {
         return Err(Error::config("model.vocab", "", format!("must have the unknown token, {unknown:?}")));
     }
-    let engine = Words::new(parsed.vocab, parsed.merges, unknown)?;
+    let engine = Words::new(parsed.vocab, &tokens, parsed.merges, unknown)?;
     // A word's end reads as a space; the last one of a text is dropped by whoever joins them.
     let bytes = tokens
         .iter()

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Names may begin with `transformer.`, which says no more than that the model has an output layer. Headers are checked
-//! against the configuration before anything is allocated; then every tensor is copied once, from the mapped file to
-//! its place, or packed once for generation. A program may also hold both files' bytes itself.
+//! against the configuration before anything is allocated; then every number is read once, to its place, or in pieces
+//! that are packed for generation. A program may also hold both files' bytes itself.
 
 mod openai;
 
@@ -28,6 +28,7 @@ use longhand_tensor::params::Params;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The file of the configuration.
 pub const CONFIG: &str = "config.json";
@@ -76,11 +77,11 @@ pub fn load(folder: impl AsRef<Path>, access: Access) -> Result<Opened> {
     Checked::folder(folder, access)?.copy()
 }
 
-/// As [`load`], with every matrix packed for generation as `kind`, straight from the files. Cost: each tensor is looked at
-/// for numbers that are not finite, and packed, on all threads of `ctx`.
+/// As [`load`], with every matrix packed for generation as `kind`, straight from the files. Cost: that of reading them, on
+/// all threads of `ctx`.
 ///
-/// Memory: the packed weights; of numbers other than aligned f32 one tensor beside them as f32, with `Access::Read` the
-/// files' bytes, and of OpenAI's arrays all weights as f32.
+/// Memory: the packed weights and 128 KiB for each thread; with [`Access::Read`] the files' bytes, and of OpenAI's arrays
+/// all weights as f32.
 ///
 /// # Errors
 /// As [`load`].
@@ -159,16 +160,28 @@ impl<'a> Checked<'a> {
     fn copy(self) -> Result<Opened> {
         let mut params = Params::zeroed(self.model.layout().clone())?;
         for (id, place) in self.model.layout().ids().zip(&self.places) {
-            self.files.files[place.file].copy(self.files.entry(*place), NonFinite::Refuse, params.get_mut(id))?;
+            self.files.files[place.file].numbers(self.files.entry(*place), 0, NonFinite::Refuse, params.get_mut(id))?;
         }
         self.opened(params)
     }
 
     fn pack(self, ctx: &Ctx, kind: WeightType) -> Result<Opened<PackedParams>> {
-        let mut packer = Packer::new(ctx, self.model.layout(), kind);
-        let mut room = Vec::new();
+        let mut packer = Packer::new(ctx, self.model.layout(), kind)?;
         for place in &self.places {
-            packer.add(self.files.files[place.file].numbers(ctx, self.files.entry(*place), &mut room)?)?;
+            let (file, entry) = (&self.files.files[place.file], self.files.entry(*place));
+            // Of several threads' errors, the one that stands first in the tensor.
+            let wrong: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+            packer.add_from(&|first, out| {
+                if let Err(error) = file.numbers(entry, first, NonFinite::Refuse, out) {
+                    let mut wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner);
+                    if wrong.as_ref().is_none_or(|(at, _)| first < *at) {
+                        *wrong = Some((first, error));
+                    }
+                }
+            })?;
+            if let Some((_, error)) = wrong.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                return Err(error);
+            }
         }
         self.opened(packer.finish())
     }

@@ -11,7 +11,8 @@ use std::time::SystemTime;
 /// How a file's bytes come into memory. The bytes are the same, and are the caller's own, either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Mapped until everything is copied. Whoever shortens the file before that ends this process with SIGBUS.
+    /// Mapped until everything is copied; on Unix numbers are read from the file all the same, without entering a mapping's
+    /// pages one by one. Whoever shortens the file before that may end this process with SIGBUS.
     #[default]
     Map,
     /// Read. Nothing that others do to the file can end this process.
@@ -28,7 +29,11 @@ pub(crate) struct Source<'a> {
 }
 
 enum Held<'a> {
-    Map(Mmap),
+    Map {
+        map: Mmap,
+        #[cfg(unix)]
+        file: File,
+    },
     Read(Vec<u8>),
     Given(&'a [u8]),
 }
@@ -54,12 +59,16 @@ impl<'a> Source<'a> {
                 file.take(len).read_to_end(&mut bytes).map_err(Error::io(path))?;
                 Held::Read(bytes)
             }
-            // SAFETY: the mapping is read-only. Headers are copied before they are looked at; all other bytes are numbers, of
-            // which any are valid: they are copied, or looked at (are they finite?) and then packed. Another process that
-            // writes to the file at this moment may have either see old or new numbers, which is the same as reading beside
-            // it (`unchanged` then tells where the file's time moved); one that shortens it can end this process with SIGBUS,
-            // as `Access::Map` says.
-            Access::Map => Held::Map(unsafe { Mmap::map(&file) }.map_err(Error::io(path))?),
+            Access::Map => Held::Map {
+                // SAFETY: the mapping is read-only. Headers are copied before they are looked at; all other bytes are
+                // numbers, of which any are valid, and are copied too. Another process that writes to the file at this
+                // moment may have either see old or new numbers, which is the same as reading beside it (`unchanged` then
+                // tells where the file's time moved); one that shortens it can end this process with SIGBUS, as
+                // `Access::Map` says.
+                map: unsafe { Mmap::map(&file) }.map_err(Error::io(path))?,
+                #[cfg(unix)]
+                file,
+            },
         };
         let source = Source { path: path.to_path_buf(), len, modified, held };
         source.unchanged()?;
@@ -69,10 +78,26 @@ impl<'a> Source<'a> {
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.held {
-            Held::Map(map) => map,
+            Held::Map { map, .. } => map,
             Held::Read(bytes) => bytes,
             Held::Given(bytes) => bytes,
         }
+    }
+
+    /// Copies the bytes from `at` on into all of `out`. Panics where they reach beyond the end.
+    ///
+    /// # Errors
+    /// `BadFile` for a file that has become shorter; `Io`.
+    pub(crate) fn read_at(&self, at: usize, out: &mut [u8]) -> Result<()> {
+        let bytes = &self.bytes()[at..at + out.len()];
+        #[cfg(unix)]
+        if let Held::Map { file, .. } = &self.held {
+            use std::os::unix::fs::FileExt;
+            let read = file.read_exact_at(out, at as u64);
+            return read.or_else(|e| self.unchanged().and(Err(Error::io(&self.path)(e))));
+        }
+        out.copy_from_slice(bytes);
+        Ok(())
     }
 
     /// Checks that nobody has written to the file, by its length and its time, to be asked once everything is copied.

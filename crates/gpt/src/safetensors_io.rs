@@ -12,12 +12,10 @@ pub use write::{Dtype, NamedTensor, write, write_as};
 use crate::error::{Error, Result, shortened};
 use crate::json;
 use crate::mmap::{self, Access, Source};
-use longhand_tensor::parallel::{self, RowsMut};
-use longhand_tensor::{Ctx, bf16};
+use longhand_tensor::bf16;
 use safetensors::tensor::Metadata;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A tensor that owns its numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,18 +53,17 @@ pub fn read(path: impl AsRef<Path>, non_finite: NonFinite, access: Access) -> Re
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(file: &[u8], path: &Path, non_finite: NonFinite) -> Result<Vec<Tensor>> {
-    let (header, data) = header::split(file, path)?;
-    let entries = checked(header, data.len(), path)?;
-    let convert = |entry: Entry| {
-        let bytes = &data[entry.begin..entry.end];
+    let file = File::from_bytes(file, path)?;
+    let convert = |entry: &Entry| {
         let count = entry.shape.iter().product();
-        let mut numbers = Vec::new();
-        numbers.try_reserve_exact(count).map_err(|_| no_memory(&entry, count))?;
-        numbers.resize(count, 0.0);
-        widen(&entry, bytes, path, non_finite, &mut numbers)?;
-        Ok(Tensor { name: entry.name, shape: entry.shape, data: numbers })
+        let mut data = Vec::new();
+        let no_memory = |_| Error::Memory { what: field(entry), needed: 4 * count as u64, available: 0 };
+        data.try_reserve_exact(count).map_err(no_memory)?;
+        data.resize(count, 0.0);
+        file.numbers(entry, 0, non_finite, &mut data)?;
+        Ok(Tensor { name: entry.name.clone(), shape: entry.shape.clone(), data })
     };
-    entries.into_iter().map(convert).collect()
+    file.entries().iter().map(convert).collect()
 }
 
 /// The tensors of a header that both its walk here and the safetensors crate accept.
@@ -81,7 +78,7 @@ fn checked(header: &[u8], data: usize, path: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// An open file whose header is checked; tensors are copied out of it one by one.
+/// An open file whose header is checked; numbers are read out of it where they are wanted.
 pub struct File<'a> {
     path: PathBuf,
     source: Source<'a>,
@@ -133,53 +130,36 @@ impl<'a> File<'a> {
         &self.source.bytes()[self.data + entry.begin..self.data + entry.end]
     }
 
-    /// Copies a tensor of this file, of f32, f16 or bf16, as f32 into `out`, which has its length.
+    /// Reads numbers of a tensor of this file, of f32, f16 or bf16, as f32: those from the `first` on, as many as `out`
+    /// takes.
     ///
     /// # Errors
-    /// `BadFile` for another element type, and for a number that is refused.
-    pub fn copy(&self, entry: &Entry, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
-        widen(entry, self.bytes(entry), &self.path, non_finite, out)
-    }
-
-    /// The numbers of a tensor of this file, of f32, f16 or bf16, as finite f32: in place where the file has them so,
-    /// else in `room`. On all threads of `ctx`.
-    ///
-    /// # Errors
-    /// `BadFile` for another element type, and for a number that is not finite; `Memory`.
-    pub fn numbers<'b>(&'b self, ctx: &Ctx, entry: &Entry, room: &'b mut Vec<f32>) -> Result<&'b [f32]> {
-        let (bytes, width) = (self.bytes(entry), width(entry, &self.path)?);
-        let in_place = bytemuck::try_cast_slice::<u8, f32>(bytes).ok();
-        let in_place = in_place.filter(|_| entry.dtype == "F32" && cfg!(target_endian = "little"));
-        let worst = AtomicUsize::new(usize::MAX);
-        let numbers = match in_place {
-            Some(numbers) => {
-                parallel::for_each_block(ctx, numbers.len().div_ceil(TASK), |t| {
-                    let end = numbers.len().min((t + 1) * TASK);
-                    if let Some(at) = first_infinite(&numbers[t * TASK..end]) {
-                        worst.fetch_min(t * TASK + at, Ordering::Relaxed);
-                    }
-                });
-                numbers
-            }
-            None => {
-                let count = bytes.len() / width;
-                room.clear();
-                room.try_reserve_exact(count).map_err(|_| no_memory(entry, count))?;
-                room.resize(count, 0.0);
-                parallel::for_each_rows(ctx, RowsMut::new(room, 1), count, TASK, |first, some| {
-                    let some = some.into_slice();
-                    let bytes = &bytes[first * width..(first + some.len()) * width];
-                    if let Some(at) = convert(entry, width, bytes, some) {
-                        worst.fetch_min(first + at, Ordering::Relaxed);
-                    }
-                });
-                &room[..]
-            }
+    /// `BadFile` for another element type, for a number that is refused, and for a file that has become shorter; `Io`.
+    pub fn numbers(&self, entry: &Entry, first: usize, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
+        let width = match entry.dtype {
+            "F32" => 4,
+            "BF16" | "F16" => 2,
+            other => return Err(Error::bad_file(&self.path, field(entry), other, "must be F32, F16 or BF16")),
         };
-        match worst.into_inner() {
-            usize::MAX => Ok(numbers),
-            at => Err(infinite(entry, &self.path, at, numbers[at])),
+        let within = first.checked_add(out.len()).is_some_and(|end| end <= (entry.end - entry.begin) / width);
+        assert!(within, "{}: {} numbers from {first} on", entry.name, out.len());
+        for (i, piece) in out.chunks_mut(PIECE).enumerate() {
+            let at = first + i * PIECE;
+            // Narrow numbers come to the end of their place and are widened from its beginning on.
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(piece);
+            let begin = bytes.len() / 4 * (4 - width);
+            self.source.read_at(self.data + entry.begin + at * width, &mut bytes[begin..])?;
+            match entry.dtype {
+                "F32" => piece.iter_mut().for_each(|x| *x = f32::from_bits(u32::from_le(x.to_bits()))),
+                "BF16" => widen(piece, bf16::widen),
+                _ => widen(piece, f16_to_f32),
+            }
+            if let Some(infinite) = first_infinite(piece).filter(|_| non_finite == NonFinite::Refuse) {
+                let field = format!("{}, element {}", field(entry), at + infinite);
+                return Err(Error::bad_file(&self.path, field, piece[infinite], "must be finite"));
+            }
         }
+        Ok(())
     }
 
     /// Checks that nobody has written to the file, to be asked once everything is copied.
@@ -196,43 +176,22 @@ fn field(entry: &Entry) -> String {
     format!("tensor {}", shortened(&entry.name))
 }
 
-/// Numbers that are copied, and then looked at for NaN and infinity while they are in the cache.
-const CHUNK: usize = 4096;
+/// Numbers that are read, widened and looked at while they are in the cache.
+const PIECE: usize = 1 << 15;
 
-/// Numbers that one task looks at, or converts.
-const TASK: usize = 64 * CHUNK;
-
-/// The numbers of one tensor as f32.
-fn widen(entry: &Entry, bytes: &[u8], path: &Path, non_finite: NonFinite, out: &mut [f32]) -> Result<()> {
-    let width = width(entry, path)?;
-    assert_eq!(bytes.len(), width * out.len(), "{}", entry.name);
-    match convert(entry, width, bytes, out) {
-        Some(at) if non_finite == NonFinite::Refuse => Err(infinite(entry, path, at, out[at])),
-        _ => Ok(()),
-    }
-}
-
-/// Bytes of one of a tensor's numbers.
-fn width(entry: &Entry, path: &Path) -> Result<usize> {
-    match entry.dtype {
-        "F32" => Ok(4),
-        "BF16" | "F16" => Ok(2),
-        other => Err(Error::bad_file(path, field(entry), other, "must be F32, F16 or BF16")),
-    }
-}
-
-/// Some of a tensor's numbers, of `width` bytes each, as f32; the first of them that is not finite.
-fn convert(entry: &Entry, width: usize, bytes: &[u8], out: &mut [f32]) -> Option<usize> {
-    let mut first = None;
-    for (i, (out, bytes)) in out.chunks_mut(CHUNK).zip(bytes.chunks(CHUNK * width)).enumerate() {
-        match entry.dtype {
-            "F32" => each(out, bytes, f32::from_le_bytes),
-            "BF16" => each(out, bytes, |b| bf16::widen(u16::from_le_bytes(b))),
-            _ => each(out, bytes, |b| f16_to_f32(u16::from_le_bytes(b))),
+/// Numbers of two bytes, which fill the second half of `piece`, as f32 in all of it.
+fn widen(piece: &mut [f32], value: impl Fn(u16) -> f32) {
+    const SOME: usize = 1024;
+    let (len, mut some) = (piece.len(), [0; 2 * SOME]);
+    for first in (0..len).step_by(SOME) {
+        // Out of the way of what is written: number i goes to bytes 4i.., and stands at 2·len + 2i, which is no less.
+        let count = SOME.min(len - first);
+        let narrow = &bytemuck::cast_slice::<f32, u8>(piece)[2 * (len + first)..][..2 * count];
+        some[..2 * count].copy_from_slice(narrow);
+        for (x, bytes) in piece[first..first + count].iter_mut().zip(some.as_chunks::<2>().0) {
+            *x = value(u16::from_le_bytes(*bytes));
         }
-        first = first.or_else(|| first_infinite(out).map(|at| i * CHUNK + at));
     }
-    first
 }
 
 /// The first number that is not finite.
@@ -242,22 +201,8 @@ fn first_infinite(numbers: &[f32]) -> Option<usize> {
     if numbers.iter().fold(0, infinite) == 0 { None } else { numbers.iter().position(|x| !x.is_finite()) }
 }
 
-fn infinite(entry: &Entry, path: &Path, at: usize, value: f32) -> Error {
-    Error::bad_file(path, format!("{}, element {at}", field(entry)), value, "must be finite")
-}
-
-fn no_memory(entry: &Entry, count: usize) -> Error {
-    Error::Memory { what: field(entry), needed: 4 * count as u64, available: 0 }
-}
-
 /// The exponent's bits, all of them set in what is not finite.
 const EXPONENT: u32 = 0x7F80_0000;
-
-fn each<const W: usize>(out: &mut [f32], bytes: &[u8], widened: impl Fn([u8; W]) -> f32) {
-    for (x, bytes) in out.iter_mut().zip(bytes.as_chunks::<W>().0) {
-        *x = widened(*bytes);
-    }
-}
 
 /// The value of an IEEE half.
 fn f16_to_f32(half: u16) -> f32 {
@@ -502,6 +447,71 @@ mod tests {
             assert_eq!(t[1].data, [1.0, 1.0 / 16_777_216.0, -1.0 / 16384.0, 65504.0, -2.0]);
         }
         assert!(f16_to_f32(0x7C00).is_infinite() && f16_to_f32(0xFE00).is_nan());
+    }
+
+    #[test]
+    fn numbers_are_read_from_anywhere_on_across_pieces() {
+        let (count, dir) = (2 * PIECE + 77, crate::fs::TestDir::new("numbers"));
+        let data: Vec<f32> = (0..count).map(|i| bf16::widen(0x3F80 + (i % 1000) as u16)).collect();
+        for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+            let mut bytes = Vec::new();
+            // One number before, so that those of two bytes are at an odd place for f32.
+            let tensors = [
+                NamedTensor { name: "a", shape: &[1], data: &[1.0] },
+                NamedTensor { name: "w", shape: &[count], data: &data },
+            ];
+            write_as(&mut bytes, &tensors, dtype).unwrap();
+            let path = dir.write("m.safetensors", &bytes);
+            let kept = read_bytes(&bytes, &path, NonFinite::Refuse).unwrap().swap_remove(1).data;
+            if dtype != Dtype::F16 {
+                assert_eq!(kept, data);
+            }
+            let files = [
+                File::open(&path, Access::Map).unwrap(),
+                File::open(&path, Access::Read).unwrap(),
+                File::from_bytes(&bytes, &path).unwrap(),
+            ];
+            for file in &files {
+                for (first, len) in
+                    [(0, count), (0, 0), (count, 0), (1, 1), (5, PIECE), (PIECE - 1, PIECE + 2), (7, count - 7)]
+                {
+                    let mut out = vec![f32::NAN; len];
+                    file.numbers(&file.entries()[1], first, NonFinite::Refuse, &mut out).unwrap();
+                    assert_eq!(out, kept[first..][..len], "{dtype:?}, {len} from {first}");
+                }
+            }
+            // The last number's exponent: in the second of two pieces, and named by its place in the tensor.
+            let last = bytes.len() - 1;
+            bytes[last] = 0x7F;
+            bytes[last - 1] |= 0xC0;
+            std::fs::write(&path, &bytes).unwrap();
+            for file in [File::open(&path, Access::Map), File::open(&path, Access::Read)] {
+                let file = file.unwrap();
+                let mut out = vec![0.0; PIECE + 1];
+                let (entry, first) = (&file.entries()[1], count - PIECE - 1);
+                let line = file.numbers(entry, first, NonFinite::Refuse, &mut out).unwrap_err().to_string();
+                let expected = format!("tensor w, element {} = ", count - 1);
+                assert!(line.contains(&expected) && line.ends_with(": must be finite"), "{line}");
+                file.numbers(entry, first, NonFinite::Allow, &mut out).unwrap();
+                assert!(!out[PIECE].is_finite());
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_has_become_shorter_is_an_error_where_it_is_read() {
+        let dir = crate::fs::TestDir::new("shorter");
+        let mut bytes = Vec::new();
+        let data = vec![1.0; 3 * PIECE];
+        write(&mut bytes, &[NamedTensor { name: "w", shape: &[3 * PIECE], data: &data }]).unwrap();
+        let path = dir.write("m.safetensors", &bytes);
+        let file = File::open(&path, Access::Map).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(PIECE as u64).unwrap();
+        let mut out = vec![0.0; data.len()];
+        let line = file.numbers(&file.entries()[0], 0, NonFinite::Refuse, &mut out).unwrap_err().to_string();
+        let expected = format!("was {} bytes before: the file changed while it was read", bytes.len());
+        assert!(line.contains(&format!("size = {PIECE} bytes")) && line.ends_with(&expected), "{line}");
     }
 
     #[test]

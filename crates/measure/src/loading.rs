@@ -61,12 +61,13 @@ fn read_at(path: &Path, at: usize, part: &mut [u8]) -> io::Result<()> {
 /// As [`snapshot::open`].
 pub fn first_token(ctx: &Ctx, folder: &Path, kind: WeightType, tokenizer: bool) -> Result<f64> {
     let began = Instant::now();
-    let (model, weights) = if tokenizer {
+    // The tokenizer is there as long as the model is.
+    let (model, weights, _tokenizer) = if tokenizer {
         let trained = snapshot::open_packed(ctx, folder, Access::Map, kind)?;
-        (trained.model, trained.params)
+        (trained.model, trained.params, Some(trained.tokenizer))
     } else {
         let body = snapshot::open_body_packed(ctx, folder, Access::Map, kind)?;
-        (body.model, body.params)
+        (body.model, body.params, None)
     };
     let mut session = Session::new(ctx, &model, Weights::Packed(&weights), 1)?;
     session.feed(&[(0, &[0])])?;

@@ -18,8 +18,10 @@ use crate::params::ParamId;
 use crate::random::{Philox, SiteKind};
 
 mod infer;
+mod packed;
 pub use crate::kernels::{IGNORE, LossWeights, Pool};
-pub use infer::{Infer, InferMemory, PackedParams, Packer, Weights};
+pub use infer::{Infer, InferMemory, Weights};
+pub use packed::{PackedParams, Packer};
 
 /// Sequences of any lengths, one after the other: what one forward pass reads.
 #[derive(Clone, Debug, Default)]

@@ -55,6 +55,16 @@ impl<'a, T> MatRef<'a, T> {
         }
     }
 
+    /// The (`rows`, `cols`) part of it that begins at row i and column j. Panics when it reaches outside.
+    pub fn block(self, i: usize, j: usize, rows: usize, cols: usize) -> Self {
+        let inside = |first: usize, count: usize, all: usize| first <= all && count <= all - first;
+        let fits = inside(i, rows, self.rows) && inside(j, cols, self.cols);
+        assert!(fits, "({rows}, {cols}) from ({i}, {j}) outside ({}, {})", self.rows, self.cols);
+        // Empty parts may begin where no element is.
+        let first = if rows == 0 || cols == 0 { 0 } else { i * self.row_stride + j * self.col_stride };
+        MatRef { data: &self.data[first..], rows, cols, ..self }
+    }
+
     /// The elements, from the view's first one on.
     pub fn data(&self) -> &'a [T] {
         self.data

@@ -12,6 +12,11 @@ pub fn product3(op: &'static str, a: usize, b: usize, c: usize) -> Result<usize>
     a.checked_mul(b).and_then(|ab| ab.checked_mul(c)).ok_or(Error::SizeOverflow { op, sizes: [a, b, c] })
 }
 
+/// a + b, or `SizeOverflow`.
+pub fn sum(op: &'static str, a: usize, b: usize) -> Result<usize> {
+    a.checked_add(b).ok_or(Error::SizeOverflow { op, sizes: [a, b, 1] })
+}
+
 /// The number of elements from the first to the last of a (rows, cols) view with these strides; 0 when empty.
 pub fn extent(op: &'static str, rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Result<usize> {
     if rows == 0 || cols == 0 {
@@ -40,6 +45,7 @@ mod tests {
         assert!(product3("t", usize::MAX, 2, 1).is_err());
         assert!(extent("t", 3, 3, usize::MAX, 1).is_err());
         assert!(round_up("t", usize::MAX, 16).is_err());
+        assert!(sum("t", usize::MAX, 1).is_err());
         assert_eq!(extent("t", 3, 4, 10, 2), Ok(27));
         assert_eq!(extent("t", 0, 4, 10, 2), Ok(0));
     }

@@ -1,98 +1,17 @@
 //! Infer: the executor without a tape. It runs the kernels of training on plain or packed weights, through the KV
 //! cache when it is given one, and frees what the model no longer reads.
 
+use super::packed::{Entry, PackedParams};
 use super::{AttentionOp, Batch, Exec, LinearOp, LossWeights, NormOp, Pool};
 use crate::arena::{Arena, Buf};
 use crate::attention::{self, KvCache};
 use crate::ctx::Ctx;
 use crate::error::{Result, expect_len};
 use crate::kernels;
-use crate::matmul::{Epilogue, Operand, Weight, WeightType, matmul};
+use crate::matmul::{Epilogue, Operand, matmul};
 use crate::matrix::{Accumulate, MatMut, MatRef};
 use crate::params::{ParamId, ParamLayout, Params, Role};
 use crate::random::SiteKind;
-use std::sync::Arc;
-
-/// Parameters with every matrix packed once into the panels that the matmul streams.
-#[derive(Debug)]
-pub struct PackedParams {
-    layout: Arc<ParamLayout>,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug)]
-enum Entry {
-    /// Vectors and position tables, as they are.
-    Plain(Vec<f32>),
-    /// A linear layer's (in, out), or an embedding's transpose (C, V): one copy serves rows and logits.
-    Packed(Weight),
-}
-
-impl PackedParams {
-    /// Packs `params`; it may be dropped afterwards.
-    /// # Errors
-    /// `OutOfMemory`, `SizeOverflow`.
-    pub fn pack(ctx: &Ctx, params: &Params) -> Result<Self> {
-        PackedParams::pack_as(ctx, params, WeightType::F32)
-    }
-
-    /// As [`PackedParams::pack`], with the numbers of every matrix kept as `kind`; vectors and position tables stay f32.
-    /// # Errors
-    /// As [`PackedParams::pack`].
-    pub fn pack_as(ctx: &Ctx, params: &Params, kind: WeightType) -> Result<Self> {
-        let mut packer = Packer::new(ctx, params.layout(), kind);
-        for id in params.layout().ids() {
-            packer.add(params.get(id))?;
-        }
-        Ok(packer.finish())
-    }
-
-    /// Bytes of all weights in memory.
-    pub fn bytes(&self) -> usize {
-        let of = |e: &Entry| match e {
-            Entry::Plain(v) => v.len() * size_of::<f32>(),
-            Entry::Packed(w) => w.bytes(),
-        };
-        self.entries.iter().map(of).sum()
-    }
-}
-
-/// Packs parameters one after the other, as they come from a file: none but the one that is packed need be in memory.
-#[derive(Debug)]
-pub struct Packer<'a> {
-    ctx: &'a Ctx,
-    layout: Arc<ParamLayout>,
-    kind: WeightType,
-    entries: Vec<Entry>,
-}
-
-impl<'a> Packer<'a> {
-    /// A packer of the parameters of `layout`, with the numbers of every matrix kept as `kind`.
-    pub fn new(ctx: &'a Ctx, layout: &Arc<ParamLayout>, kind: WeightType) -> Self {
-        Packer { ctx, layout: layout.clone(), kind, entries: Vec::new() }
-    }
-
-    /// Packs the next parameter of the layout. Panics where there is none.
-    /// # Errors
-    /// `ShapeMismatch` unless `data` is as long as the parameter; `OutOfMemory`, `SizeOverflow`.
-    pub fn add(&mut self, data: &[f32]) -> Result<()> {
-        let spec = &self.layout.specs()[self.entries.len()];
-        expect_len("Packer::add", "data", data.len(), spec.len())?;
-        let packed = |b: MatRef<'_>| Weight::pack_as(self.ctx, b, self.kind).map(Entry::Packed);
-        self.entries.push(match spec.role {
-            Role::Vector | Role::Positions => Entry::Plain(data.to_vec()),
-            Role::Linear => packed(MatRef::new(data, spec.rows(), spec.cols())?)?,
-            Role::Embedding => packed(MatRef::new(data, spec.rows(), spec.cols())?.t())?,
-        });
-        Ok(())
-    }
-
-    /// All of them. Panics where one is missing.
-    pub fn finish(self) -> PackedParams {
-        assert_eq!(self.entries.len(), self.layout.specs().len(), "every parameter is packed");
-        PackedParams { layout: self.layout, entries: self.entries }
-    }
-}
 
 /// The weights that an `Infer` runs on.
 #[derive(Clone, Copy, Debug)]
@@ -444,6 +363,7 @@ mod tests {
     use super::*;
     use crate::kernels::{IGNORE, linear_cross_entropy};
     use crate::testing::{assert_same_bits, numbers};
+    use std::sync::Arc;
 
     /// Two of the kernel's chunks, the second a short one; packed and plain.
     #[test]

@@ -37,6 +37,7 @@ mod weight;
 
 pub use bias::bias_backward;
 pub use epilogue::Epilogue;
+pub(crate) use weight::{Numbers, pack_into};
 pub use weight::{Weight, WeightType};
 
 use crate::ctx::Ctx;

@@ -2,11 +2,14 @@
 
 use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS, cut};
 use super::*;
+use crate::arena::Block;
 use crate::bf16;
 use crate::kernels::{GeluKind, gelu_forward};
 use crate::reference::{self, Fused32, Unfused32};
 use crate::simd::Isa;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// Numbers of one seed, none of them exact in few bits.
 fn numbers(seed: u64, n: usize) -> Vec<f32> {
@@ -290,6 +293,51 @@ fn a_packed_weight_gives_back_its_rows_and_columns() {
             assert!((0..k).all(|i| col[i] == data[i * n + j]));
         }
         assert!(w.copy_row(k, &mut row).is_err() && w.copy_col(n, &mut col).is_err());
+    }
+}
+
+/// A matrix that comes in pieces, rows of it or of its transpose, packs to what it packs to whole; each number is asked
+/// for once.
+#[test]
+fn a_weight_packs_from_pieces() {
+    // The last two are of several pieces.
+    for (rows, cols) in [(1, 1), (3, 16), (16, 3), (17, 33), (0, 5), (5, 0), (700, 203), (203, 700)] {
+        let data = numbers(7, rows * cols);
+        let whole = MatRef::new(&data, rows, cols).unwrap();
+        let kinds = [WeightType::F32, WeightType::Bf16];
+        for (isa, kind) in Isa::available().into_iter().flat_map(|isa| kinds.map(|kind| (isa, kind))) {
+            for (transpose, threads) in [(false, 1), (true, 1), (false, 3), (true, 3)] {
+                let ctx = Ctx::new(isa).with_threads(threads);
+                let (asked, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
+                let read = |first: usize, out: &mut [f32]| {
+                    asked.fetch_add(out.len(), Ordering::Relaxed);
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    out.copy_from_slice(&data[first..][..out.len()]);
+                };
+                let b = if transpose { whole.t() } else { whole };
+                let (k, n) = (b.rows(), b.cols());
+                // Beside another's memory, which stays as it was.
+                let room = Weight::room(k, n, kind).unwrap();
+                let mut block = Block::zeroed(room + 64).unwrap();
+                let numbers = Numbers::Read { read: &read, turned: transpose };
+                pack_into(&ctx, &mut block[32..][..room], k, n, kind, numbers);
+                assert!([&block[..32], &block[32 + room..]].concat().iter().all(|x| *x == 0.0));
+                let w = Weight::packed(Arc::new(block), 32..32 + room, kind, k, n);
+                let expected = Weight::pack_as(&ctx, b, kind).unwrap();
+                let all = |w: &Weight| -> Vec<u32> {
+                    let mut rows = vec![0.0; w.rows() * w.cols()];
+                    for k in 0..w.rows() {
+                        w.copy_row(k, &mut rows[k * w.cols()..][..w.cols()]).unwrap();
+                    }
+                    bits(&rows)
+                };
+                let case = format!("{isa} {kind:?}: {rows} × {cols}, transpose {transpose}, {threads} threads");
+                assert_eq!((w.rows(), w.cols(), w.bytes()), (b.rows(), b.cols(), expected.bytes()), "{case}");
+                assert_eq!(all(&w), all(&expected), "{case}");
+                assert_eq!(asked.into_inner(), rows * cols, "{case}");
+                assert!(rows * cols < 1 << 17 || calls.into_inner() > 2, "{case}");
+            }
+        }
     }
 }
 

@@ -116,6 +116,9 @@ pub struct TrainArgs {
     #[arg(long, value_name = "TEXT", help_heading = "Run", allow_hyphen_values = true)]
     pub prompt: Option<String>,
 
+    /// Begin with a trained model's weights, sizes and tokenizer: the folder of a run, a checkpoint or a Hugging Face model.
+    #[arg(long, value_name = "FOLDER", help_heading = "Model")]
+    pub init_from: Option<PathBuf>,
     /// gpt1 (post-norm) or gpt2 (pre-norm).
     #[arg(long, value_name = "ARCH", value_parser = ["gpt1", "gpt2"], help_heading = "Model")]
     pub arch: Option<String>,
@@ -205,7 +208,7 @@ impl TrainArgs {
             ($($field:ident),*) => { $( if self.$field.is_some() { all.$field = self.$field.clone(); } )* };
         }
         given!(max_iters, eval_interval, eval_iters, log_interval, save_interval, seed, prompt);
-        given!(arch, preset, n_layer, n_head, n_embd, block_size, dropout, init_std);
+        given!(init_from, arch, preset, n_layer, n_head, n_embd, block_size, dropout, init_std);
         given!(tokenizer, vocab_size, batch_size, gradient_accumulation_steps);
         given!(learning_rate, min_lr, lr_decay_iters, warmup_iters, schedule, weight_decay, beta1, beta2, grad_clip);
         all

@@ -199,6 +199,67 @@ fn minutes_become_steps_once() {
     assert_eq!(weights(&f.run(command).good()), weights(&out));
 }
 
+/// A run, the checkpoint in it and the Hugging Face folder made of it begin the same run; which needs none of them to go on.
+#[test]
+fn a_trained_model_is_trained_further() {
+    let f = Folder::new("init");
+    f.text();
+    f.run(&f.tiny("--max-iters 60 --learning-rate 1e-2 --dropout 0.1 --out-dir base")).good();
+    f.run("convert -m base hf").good();
+    f.write("u.txt", "The owl slept. ".repeat(400));
+    let flags = "--max-iters 40 --save-interval 5 --batch-size 4";
+    let go = |from: &str, out: &str| f.run(&format!("train u.txt --init-from {from} {flags} --out-dir {out}"));
+    let whole = go("base", "r1").good();
+    assert!(whole.contains("\nbegun with base\n") && whole.contains("context 16,"), "{whole}");
+    let command = whole.lines().find_map(|l| l.strip_prefix("reproduce   longhand ")).unwrap();
+    assert_eq!(command, "train u.txt --init-from base --batch-size 4 --max-iters 40 --save-interval 5",);
+    for (from, out) in [("base/checkpoints/step-60", "r2"), ("hf", "r3")] {
+        assert_eq!(weights(&go(from, out).good()), weights(&whole), "{from}");
+    }
+    // What it begins with is the trained model, and is kept.
+    let score = |model: &str| f.run_args(&["score", "-m", model, "--json", "The cat sat"]).good();
+    f.run("train u.txt --init-from hf --batch-size 4 --max-iters 1 --out-dir once").good();
+    assert_eq!(score("once/checkpoints/step-0"), score("base"));
+    assert_ne!(score("once"), score("base"));
+    // Another rate, chosen by the user, and a shorter context that the model keeps whole.
+    let short = f.run(&format!("train u.txt --init-from hf {flags} --learning-rate 1e-2 --block-size 8 --out-dir r4"));
+    assert_ne!(weights(&short.good()), weights(&whole));
+    assert!(
+        fs::read_to_string(f.path().join("r4/checkpoints/step-40/config.json"))
+            .unwrap()
+            .contains("\"n_positions\": 16")
+    );
+
+    // Killed, and resumed without the folder that it began with.
+    let mut child = f.spawn(&format!("train u.txt --init-from hf {flags} --out-dir r5"));
+    while !fs::read_to_string(f.path().join("r5/run.json")).is_ok_and(|t| t.contains("args")) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    fs::rename(f.path().join("hf"), f.path().join("gone")).unwrap();
+    let line = f.run("train --resume --out-dir r5 --init-from gone").refused(2);
+    assert_eq!(line, "--init-from gone, not hf: a resume keeps the settings of its run");
+    assert_eq!(weights(&f.run("train --resume --out-dir r5").good()), weights(&whole));
+
+    // Minutes are measured on weights that are then thrown away.
+    let out = f.run("train u.txt --init-from gone --batch-size 4 --minutes 0.03 --out-dir r6").good();
+    let line = out.lines().find(|l| l.starts_with("0.03 minutes are ")).unwrap();
+    let command = line.split_once("the same run: longhand ").unwrap().1;
+    assert_eq!(weights(&f.run(command).good()), weights(&out));
+
+    // The model has sizes, a tokenizer and a context of its own.
+    let line = |more: &str, status| f.run(&format!("train u.txt {more} --out-dir no")).refused(status);
+    let own = |more: &str| line(&format!("--init-from gone {more}"), 2);
+    assert_eq!(own("--n-layer 2"), "n_layer = 2: is that of gone, which the run begins with");
+    assert_eq!(own("--tokenizer bytes"), "tokenizer = bytes: is that of gone, which the run begins with");
+    assert_eq!(own("--block-size 17"), "block_size = 17: must be from 1 to 16, the model's context");
+    assert!(line("--init-from none", 1).starts_with("none: No such file or directory"));
+    fs::remove_file(f.path().join("gone/tokenizer.json")).unwrap();
+    assert!(line("--init-from gone", 1).starts_with("gone: tokenizer: must be there as tokenizer.json"));
+    assert!(!f.path().join("no").exists());
+}
+
 #[test]
 fn flags_of_nanogpt_without_effect_are_noted() {
     let f = Folder::new("nanogpt");

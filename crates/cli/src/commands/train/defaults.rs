@@ -1,6 +1,6 @@
 //! What a run does when it is not told: one row of values for the embedded stories, one for the user's text.
 
-use longhand_gpt::config::{Arch, Preset};
+use longhand_gpt::config::{Arch, Config, Preset};
 use longhand_gpt::optim::Schedule;
 use longhand_gpt::tokenizer::Kind;
 
@@ -80,7 +80,18 @@ pub const TEXT: Defaults = Defaults {
     eval_iters: 20,
 };
 
+/// Peak learning rate of a run that begins with trained weights.
+const TRAINED_LEARNING_RATE: f32 = 5e-5;
+
 impl Defaults {
+    /// What goes on with a trained model: its dropout, no more than its context, and a rate that does not undo it.
+    pub fn with_model(mut self, config: &Config) -> Defaults {
+        self.block_size = self.block_size.min(config.n_positions);
+        self.dropout = config.resid_pdrop;
+        self.learning_rate = TRAINED_LEARNING_RATE;
+        self
+    }
+
     /// The sizes of a preset, with the papers' dropout.
     pub fn with_preset(mut self, preset: &Preset) -> Defaults {
         let config = preset.config();

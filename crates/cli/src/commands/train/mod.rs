@@ -22,9 +22,10 @@ use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::run_dir::{self, Existing, RunDir};
-use longhand_gpt::snapshot;
+use longhand_gpt::snapshot::{self, Trained};
 use longhand_gpt::tokenizer::{Special, Tokenizer};
 use longhand_gpt::train::{Trainer, planned_bytes};
+use longhand_tensor::params::Params;
 use serde_json::{Value, json};
 use settings::Settings;
 pub use settings::quoted;
@@ -72,10 +73,15 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
     }
     let texts = if args.texts.is_empty() { None } else { Some(Texts::read(&args.texts)?) };
     let train_bytes = texts.as_ref().map_or(0, |t| t.train().iter().map(|p| p.len() as u64).sum());
-    let settings = Settings::resolve(args, train_bytes)?;
-    let tokenizer = match &texts {
-        Some(texts) => texts.tokenizer(settings.tokenizer, settings.vocab_size)?,
-        None => data::story_tokenizer(&settings)?,
+    let base = args.init_from.as_ref().map(|folder| snapshot::open(folder, access(args.no_mmap))).transpose()?;
+    let settings = Settings::resolve(args, train_bytes, base.as_ref().map(|base| base.model.config()))?;
+    let (tokenizer, params) = match (base, &texts) {
+        (Some(Trained { tokenizer, params, skipped, .. }), _) => {
+            note_skipped(&skipped);
+            (tokenizer, Some(params))
+        }
+        (None, Some(texts)) => (texts.tokenizer(settings.tokenizer, settings.vocab_size)?, None),
+        (None, None) => (data::story_tokenizer(&settings)?, None),
     };
     if let Some(texts) = &texts {
         data::check_length(texts, &tokenizer, settings.block_size)?;
@@ -93,11 +99,25 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
         None => (RunDir::fresh(run_dir::RUNS, &name_of(args))?, true),
     };
     let folder = dir.path().to_path_buf();
-    let filled = fill(args, settings, texts, tokenizer, model, dir, checkpoint_bytes, workers, began);
+    let filled = fill(args, settings, texts, tokenizer, model, params, dir, checkpoint_bytes, workers, began);
     if filled.is_err() && created {
         let _ = fs::remove_dir_all(&folder);
     }
     filled
+}
+
+/// A trainer that begins: with fresh weights, or with `params`.
+fn new_trainer(
+    workers: &Workers,
+    model: &Gpt,
+    params: Option<Params>,
+    settings: &Settings,
+) -> Result<Trainer, Failure> {
+    let (ctx, model, optim) = (workers.ctx.clone(), model.clone(), settings.optim.clone());
+    Ok(match params {
+        Some(params) => Trainer::with_params(ctx, model, params, optim, settings.seed)?,
+        None => Trainer::new(ctx, model, optim, settings.seed)?,
+    })
 }
 
 /// Writes the data into a new run's folder and sets up its trainer.
@@ -107,30 +127,40 @@ fn fill(
     texts: Option<Texts>,
     tokenizer: Tokenizer,
     model: Gpt,
+    params: Option<Params>,
     dir: RunDir,
     checkpoint_bytes: u64,
     workers: &Workers,
     began: Instant,
 ) -> Result<Run, Failure> {
     checkpoint::probe(dir.checkpoints(), checkpoint_bytes)?;
-    tokenizer.save(dir.path(), settings.block_size)?;
+    tokenizer.save(dir.path(), model.config().n_positions)?;
     if let Some(texts) = &texts {
         texts.tokenize(&tokenizer, dir.path())?;
     }
     drop(texts);
     let mut data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
-    let mut trainer = Trainer::new(workers.ctx.clone(), model.clone(), settings.optim.clone(), settings.seed)?;
+    let mut trainer = new_trainer(workers, &model, params, &settings)?;
     if let Some(minutes) = args.minutes {
         let max_iters = minutes::fit(minutes, &mut trainer, &mut data, &settings, workers, began)?;
-        settings = Settings::resolve(&TrainArgs { max_iters: Some(max_iters), ..args.clone() }, data.train_bytes)?;
+        let fixed = TrainArgs { max_iters: Some(max_iters), ..args.clone() };
+        settings = Settings::resolve(&fixed, data.train_bytes, Some(model.config()))?;
         // From the beginning, with the schedule of the whole run.
-        trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
+        drop(trainer);
+        let again = |folder| Ok::<_, Error>(snapshot::open_body(folder, access(args.no_mmap))?.params);
+        let params = args.init_from.as_ref().map(again).transpose()?;
+        trainer = new_trainer(workers, &model, params, &settings)?;
         data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
         let command = settings.command(data.train_bytes);
         print_line(&format!("{minutes} minutes are {max_iters} steps here; the same run: {command}"));
     }
-    write_settings(&dir, &settings)?;
-    assemble(dir, settings, tokenizer, data, trainer)
+    let run = assemble(dir, settings, tokenizer, data, trainer)?;
+    if run.settings.init_from.is_some() {
+        // The run has all that it goes on from, whatever becomes of the folder that it began with.
+        running::save(&run)?;
+    }
+    write_settings(&run.dir, &run.settings)?;
+    Ok(run)
 }
 
 /// The run in a folder, as it was at its last checkpoint.
@@ -141,12 +171,30 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     };
     let dir = RunDir::named(&path, Existing::Resume)?;
     let stored = read_settings(&dir)?;
-    let settings = Settings::resolve(&stored, 0)?;
+    let checkpoints = dir.checkpoints();
+    let any = fs::read_dir(&checkpoints).is_ok_and(|entries| {
+        entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
+    });
+    let loaded = if any && !checkpoint::steps(&checkpoints)?.is_empty() {
+        Some(checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?)
+    } else {
+        None
+    };
+    // A run that began with another model has had a checkpoint from the beginning.
+    let base = match (&stored.init_from, &loaded) {
+        (Some(_), Some(loaded)) => {
+            let file = loaded.path.join("config.json");
+            Some(Config::from_hf_json(&loaded.config).map_err(|e| e.in_file(&file))?)
+        }
+        (Some(_), None) => return Err(Failure::new(format!("{}: has no checkpoint", checkpoints.display()))),
+        (None, _) => None,
+    };
+    let settings = Settings::resolve(&stored, 0, base.as_ref())?;
     let kept = "a resume keeps the settings of its run";
     if let Some(minutes) = args.minutes {
         return Err(Failure::usage(format!("--minutes {minutes}: {kept}, and --max-iters is {}", settings.max_iters)));
     }
-    let asked = Settings::resolve(&args.over(&stored), 0)?;
+    let asked = Settings::resolve(&args.over(&stored), 0, base.as_ref())?;
     if let Some(difference) = asked.difference(&settings) {
         return Err(Failure::usage(format!("{difference}: {kept}")));
     }
@@ -154,13 +202,8 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size)?;
     let data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
-    let checkpoints = dir.checkpoints();
     // A run that ended before its first checkpoint begins again.
-    let any = fs::read_dir(&checkpoints).is_ok_and(|entries| {
-        entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
-    });
-    if any && !checkpoint::steps(&checkpoints)?.is_empty() {
-        let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
+    if let Some(loaded) = loaded {
         note_skipped(&loaded.skipped);
         snapshot::restore(trainer.learner_mut(), &loaded)?;
     }
@@ -257,6 +300,9 @@ fn introduce(run: &Run, workers: &Workers) {
         1 => String::new(),
         n => format!(" × {n}"),
     };
+    if let Some((folder, _)) = &s.init_from {
+        print_line(&format!("begun with {}", folder.display()));
+    }
     print_line(&format!(
         "{}, {} layers, {} heads, {} channels: {} parameters; context {}, vocabulary {} ({}); {} steps of {}{} rows",
         config.arch.name(),

@@ -87,7 +87,7 @@ fn stop(run: Run, progress: &Progress, metrics: &Metrics, saved: u64, status: u8
 }
 
 /// A checkpoint of the present step.
-fn save(run: &Run) -> Result<(), Failure> {
+pub fn save(run: &Run) -> Result<(), Failure> {
     let settings = json!({"args": run.settings.args()});
     let config = run.trainer.model().config().to_hf_json();
     snapshot::save(run.dir.checkpoints(), run.trainer.learner(), &config, run.settings.seed, &settings, &run.files)?;

@@ -6,13 +6,15 @@ use longhand_gpt::config::{Arch, Config, Preset};
 use longhand_gpt::error::{Error, Result};
 use longhand_gpt::optim::{OptimOptions, Schedule};
 use longhand_gpt::tokenizer::{Kind, Tokenizer, default_bpe_vocab};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A run, completely described.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The user's texts; none for the embedded stories.
     pub texts: Vec<PathBuf>,
+    /// The model whose weights and tokenizer the run begins with, and its configuration: sizes are its own then.
+    pub init_from: Option<(PathBuf, Config)>,
     pub preset: Option<String>,
     pub arch: Arch,
     pub n_layer: usize,
@@ -40,15 +42,21 @@ pub struct Settings {
 const MOST_ROWS: usize = 1 << 20;
 
 impl Settings {
-    /// What `args` ask for; `train_bytes` is the size of the training text, which the vocabulary follows.
+    /// What `args` ask for; `train_bytes` is the size of the training text, which the vocabulary follows; `base` is the
+    /// model of `--init-from`, where that is given.
     ///
     /// # Errors
     /// The first value that is out of range.
-    pub fn resolve(args: &TrainArgs, train_bytes: u64) -> Result<Settings> {
+    pub fn resolve(args: &TrainArgs, train_bytes: u64, base: Option<&Config>) -> Result<Settings> {
+        let init_from = args.init_from.clone().zip(base.cloned());
         let stories = args.texts.is_empty();
         let mut d: Defaults = if stories { defaults::STORIES } else { defaults::TEXT };
         if let Some(name) = &args.preset {
             d = d.with_preset(Preset::named(name)?);
+        }
+        if let Some((folder, config)) = &init_from {
+            check_own(args, folder)?;
+            d = d.with_model(config);
         }
         let named = |field: &str, name: &Option<String>| {
             let bad = move |n: &str| Error::config(field, n, "is not known");
@@ -77,6 +85,7 @@ impl Settings {
         let eval_interval = args.eval_interval.unwrap_or((max_iters / defaults::EVALUATIONS).max(1));
         let settings = Settings {
             texts: args.texts.clone(),
+            init_from,
             preset: args.preset.clone(),
             arch,
             n_layer: args.n_layer.unwrap_or(d.n_layer),
@@ -133,6 +142,12 @@ impl Settings {
             }
         }
         self.optim.validate()?;
+        if let Some((_, config)) = &self.init_from
+            && !(1..=config.n_positions).contains(&self.block_size)
+        {
+            let limit = format!("must be from 1 to {}, the model's context", config.n_positions);
+            return Err(Error::config("block_size", self.block_size, limit));
+        }
         self.config_for(self.vocab_size.unwrap_or(256))?.validate()
     }
 
@@ -140,6 +155,11 @@ impl Settings {
     /// # Errors
     /// An unknown preset.
     fn config_for(&self, vocab_size: usize) -> Result<Config> {
+        if let Some((_, config)) = &self.init_from {
+            let mut config = config.clone();
+            config.set_dropout(self.dropout);
+            return Ok(config);
+        }
         let mut config = Config::new(self.arch, vocab_size, self.block_size);
         (config.n_layer, config.n_head, config.n_embd) = (self.n_layer, self.n_head, self.n_embd);
         config.initializer_range = self.init_std;
@@ -155,8 +175,10 @@ impl Settings {
     /// What `Config::validate` refuses.
     pub fn config(&self, tokenizer: &Tokenizer) -> Result<Config> {
         let mut config = self.config_for(tokenizer.vocab_size())?;
-        (config.bos_token_id, config.eos_token_id) = (tokenizer.end_id(), tokenizer.end_id());
-        config.pad_token_id = tokenizer.end_id();
+        if self.init_from.is_none() {
+            (config.bos_token_id, config.eos_token_id) = (tokenizer.end_id(), tokenizer.end_id());
+            config.pad_token_id = tokenizer.end_id();
+        }
         config.validate()?;
         Ok(config)
     }
@@ -171,20 +193,24 @@ impl Settings {
         let mut all = vec!["train".to_string()];
         let o = &self.optim;
         let mut flag = |name: &str, value: String| all.extend([format!("--{name}"), value]);
-        if let Some(preset) = &self.preset {
-            flag("preset", preset.clone());
+        if let Some((folder, _)) = &self.init_from {
+            flag("init-from", folder.to_string_lossy().into_owned());
+        } else {
+            if let Some(preset) = &self.preset {
+                flag("preset", preset.clone());
+            }
+            flag("arch", self.arch.name().into());
+            flag("n-layer", self.n_layer.to_string());
+            flag("n-head", self.n_head.to_string());
+            flag("n-embd", self.n_embd.to_string());
+            flag("init-std", self.init_std.to_string());
+            flag("tokenizer", self.tokenizer.name().into());
+            if let Some(v) = self.vocab_size {
+                flag("vocab-size", v.to_string());
+            }
         }
-        flag("arch", self.arch.name().into());
-        flag("n-layer", self.n_layer.to_string());
-        flag("n-head", self.n_head.to_string());
-        flag("n-embd", self.n_embd.to_string());
         flag("block-size", self.block_size.to_string());
         flag("dropout", self.dropout.to_string());
-        flag("init-std", self.init_std.to_string());
-        flag("tokenizer", self.tokenizer.name().into());
-        if let Some(v) = self.vocab_size {
-            flag("vocab-size", v.to_string());
-        }
         flag("batch-size", self.batch_size.to_string());
         flag("gradient-accumulation-steps", self.gradient_accumulation_steps.to_string());
         flag("max-iters", self.max_iters.to_string());
@@ -216,12 +242,13 @@ impl Settings {
     pub fn command(&self, train_bytes: u64) -> String {
         let own = self.args();
         let (flags, texts) = split_at_texts(&own);
+        let base = self.init_from.as_ref().map(|(_, config)| config);
         let mut given = vec!["longhand".to_string(), "train".to_string()];
         for pair in flags[1..].chunks(2) {
             let known = given.iter().cloned().chain(["--".to_string()]).chain(texts.iter().cloned());
             let follows = match crate::args::parse(known.map(Into::into)) {
                 Ok(crate::args::Cli { command: crate::args::Command::Train(args) }) => {
-                    Settings::resolve(&args, train_bytes).is_ok_and(|s| s.has(pair))
+                    Settings::resolve(&args, train_bytes, base).is_ok_and(|s| s.has(pair))
                 }
                 _ => false,
             };
@@ -250,6 +277,27 @@ impl Settings {
             let theirs = others[1..].chunks(2).find(|p| p[0] == pair[0]).map(|p| p[1].as_str());
             (theirs != Some(&pair[1])).then(|| format!("{} {}, not {}", pair[0], pair[1], theirs.unwrap_or("none")))
         })
+    }
+}
+
+/// Refuses flags of what the model that a run begins with has already.
+fn check_own(args: &TrainArgs, folder: &Path) -> Result<()> {
+    let number = |n: Option<usize>| n.map(|n| n.to_string());
+    let own = [
+        ("arch", args.arch.clone()),
+        ("preset", args.preset.clone()),
+        ("n_layer", number(args.n_layer)),
+        ("n_head", number(args.n_head)),
+        ("n_embd", number(args.n_embd)),
+        ("init_std", args.init_std.map(|x| x.to_string())),
+        ("tokenizer", args.tokenizer.clone()),
+        ("vocab_size", number(args.vocab_size)),
+    ];
+    match own.into_iter().find_map(|(field, value)| Some((field, value?))) {
+        Some((field, value)) => {
+            Err(Error::config(field, value, format!("is that of {}, which the run begins with", folder.display())))
+        }
+        None => Ok(()),
     }
 }
 
@@ -301,27 +349,27 @@ mod tests {
             ],
             &["--preset", "gpt3-125m", "--n-layer", "3", "--schedule", "linear", "t.txt", "u.txt"],
         ] {
-            let settings = Settings::resolve(&args(words), 1_000_000).unwrap();
+            let settings = Settings::resolve(&args(words), 1_000_000, None).unwrap();
             let written = settings.args();
             let again: Vec<&str> = written[1..].iter().map(String::as_str).collect();
-            assert_eq!(Settings::resolve(&args(&again), 7).unwrap(), settings);
+            assert_eq!(Settings::resolve(&args(&again), 7, None).unwrap(), settings);
         }
     }
 
     #[test]
     fn the_command_says_only_what_differs() {
-        let s = Settings::resolve(&args(&["it's.txt", "--max_iters", "100"]), 1_000_000).unwrap();
+        let s = Settings::resolve(&args(&["it's.txt", "--max_iters", "100"]), 1_000_000, None).unwrap();
         let command = s.command(1_000_000);
         assert_eq!(command, "longhand train 'it'\\''s.txt' --max-iters 100");
-        let s =
-            Settings::resolve(&args(&["t.txt", "--n-head", "3", "--n-embd", "99", "--warmup-iters", "7"]), 0).unwrap();
+        let s = Settings::resolve(&args(&["t.txt", "--n-head", "3", "--n-embd", "99", "--warmup-iters", "7"]), 0, None)
+            .unwrap();
         assert_eq!(s.command(0), "longhand train t.txt --n-head 3 --n-embd 99 --warmup-iters 7");
-        assert_eq!(Settings::resolve(&args(&[]), 0).unwrap().command(0), "longhand train");
+        assert_eq!(Settings::resolve(&args(&[]), 0, None).unwrap().command(0), "longhand train");
     }
 
     #[test]
     fn wrong_values_name_their_flag() {
-        let line = |words: &[&str]| Settings::resolve(&args(words), 1000).unwrap_err().to_string();
+        let line = |words: &[&str]| Settings::resolve(&args(words), 1000, None).unwrap_err().to_string();
         assert_eq!(line(&["--n-embd", "100", "--n-head", "3"]), "n_embd = 100: must be divisible by n_head = 3");
         assert_eq!(line(&["--max-iters", "0"]), "max_iters = 0: must be from 1 to 4294967295");
         assert_eq!(line(&["--batch-size", "0"]), "batch_size = 0: must be from 1 to 1048576");
@@ -333,8 +381,8 @@ mod tests {
 
     #[test]
     fn a_resume_with_other_flags_is_told_which() {
-        let a = Settings::resolve(&args(&["--max-iters", "10"]), 0).unwrap();
-        let b = Settings::resolve(&args(&["--max-iters", "20"]), 0).unwrap();
+        let a = Settings::resolve(&args(&["--max-iters", "10"]), 0, None).unwrap();
+        let b = Settings::resolve(&args(&["--max-iters", "20"]), 0, None).unwrap();
         assert_eq!(a.difference(&a), None);
         assert_eq!(a.difference(&b).unwrap(), "--max-iters 10, not 20");
     }

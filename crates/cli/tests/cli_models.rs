@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::Folder;
+use common::{Done, Folder};
+use longhand_tensor::Isa;
 use serde_json::Value;
 use std::fs;
 
@@ -55,6 +56,41 @@ fn a_run_and_its_conversion_are_one_model() {
     // Rounded once, weights kept as bf16 are the same weights.
     let text = |weights: &str| f.run(&format!("generate -m b -s 1 -n 12 --temp 0 -p The --weights {weights}")).good();
     assert_eq!(text("f32").len(), text("bf16").len());
+}
+
+/// Products of bf16 are asked for with weights of bf16, on a CPU that has them; threads move nothing.
+#[test]
+fn activations_of_bf16_are_a_choice() {
+    let f = Folder::new("activations");
+    f.text();
+    f.run(
+        "train t.txt --tokenizer bytes --n-layer 2 --n-head 2 --n-embd 32 --block-size 64 --max-iters 40 --out-dir r",
+    )
+    .good();
+    // Longer than the rows that are multiplied as ever.
+    let prompt = "The cat sat 3 times. The dog ran 4 times. The bird ";
+    let ask = |isa: &str, more: &[&str]| {
+        let args =
+            ["generate", "-m", "r", "-p", prompt, "-n", "8", "--temp", "0", "--explain", "--activations", "bf16"];
+        Done::of(f.command("").env("LONGHAND_ISA", isa).args(args).args(more).output().unwrap())
+    };
+    assert_eq!(ask("", &[]).refused(2), "activations = bf16: needs --weights bf16");
+    let bf16 = ["--weights", "bf16"];
+    let none = "activations = bf16: scalar has no products of bf16 on this CPU";
+    assert_eq!(ask("scalar", &bf16).refused(2), none);
+    if !Isa::detect().dots_bf16() {
+        println!("products of bf16: not run: this CPU has none");
+        return;
+    }
+    let [one, two] = ["1", "3"].map(|t| ask("avx512", &[&bf16[..], &["-t", t]].concat()));
+    // The probabilities, too; what is said of threads and cores beside them is another matter.
+    let shown = |done: &Done| done.err.lines().filter(|l| l.contains('%')).map(String::from).collect::<Vec<_>>();
+    assert!(shown(&one).len() >= 8, "{one:?}");
+    assert_eq!((shown(&one), &one.out), (shown(&two), &two.out));
+    let line = f.run("bench generate -m r --weights f32,bf16 --activations bf16 -p 40 -n 0 -r 1 --json").good();
+    let lines: Vec<Value> = line.lines().map(json).collect();
+    let activations = |i: usize| lines[i]["activations"].as_str();
+    assert_eq!((lines.len(), activations(0), activations(1)), (2, None, Some("bf16")));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 pub struct Ctx {
     isa: Isa,
     threads: usize,
+    bf16_activations: bool,
     scratch: Arc<Mutex<Vec<Vec<Line>>>>,
     recorder: Option<Arc<Recorder>>,
 }
@@ -38,7 +39,8 @@ impl Default for Ctx {
 impl Ctx {
     /// A context for `isa` in the rayon pool that is current.
     pub fn new(isa: Isa) -> Self {
-        Ctx { isa, threads: crate::parallel::current_threads(), scratch: Arc::default(), recorder: None }
+        let threads = crate::parallel::current_threads();
+        Ctx { isa, threads, bf16_activations: false, scratch: Arc::default(), recorder: None }
     }
 
     /// As `default`, but an unknown `LONGHAND_ISA` is an error.
@@ -51,6 +53,14 @@ impl Ctx {
     /// The same context with `threads`: 1 computes on the calling thread, more in the current pool.
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
+        self
+    }
+
+    /// The same context, whose products of many rows with a weight of bfloat16 round the rows to bfloat16 as well, where
+    /// the CPU multiplies such numbers (`Isa::dots_bf16`): twice as many operations a second. Sums stay f32; their bits are
+    /// the same for any number of threads, and no longer those of another CPU or of another number of rows.
+    pub fn with_bf16_activations(mut self, round: bool) -> Self {
+        self.bf16_activations = round;
         self
     }
 
@@ -69,6 +79,11 @@ impl Ctx {
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Whether products of many rows with a weight of bfloat16 multiply bfloat16.
+    pub fn bf16_activations(&self) -> bool {
+        self.bf16_activations && self.isa.dots_bf16()
     }
 
     /// 1: compute on the calling thread.

@@ -1,7 +1,9 @@
 //! `longhand generate`: the text alone goes to standard output, everything else to standard error.
 
 use crate::args::{GenerateArgs, access};
-use crate::commands::{check_sequences, model_folder, note_skipped, quoted_token, read_text, weight_type};
+use crate::commands::{
+    check_sequences, model_folder, note_skipped, quoted_token, read_text, set_activations, weight_type,
+};
 use crate::failure::Failure;
 use crate::pool::Workers;
 use crate::progress::note;
@@ -27,7 +29,8 @@ const MOST_PROMPT_BYTES: u64 = 64 << 20;
 pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
     let sampling = sampling(args)?;
     let prompts = prompts(args)?;
-    let workers = Workers::new(args.run.threads)?;
+    let mut workers = Workers::new(args.run.threads)?;
+    set_activations(&mut workers, &args.activations, std::slice::from_ref(&args.weights))?;
     let (folder, access) = (model_folder(&args.run.model)?, access(args.run.no_mmap));
     let trained = workers.run(|| snapshot::open_packed(&workers.ctx, folder, access, weight_type(&args.weights)))?;
     note_skipped(&trained.skipped);

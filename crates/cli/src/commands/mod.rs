@@ -17,6 +17,7 @@ pub mod train;
 
 use crate::failure::Failure;
 use crate::machine::{available_memory, human_bytes};
+use crate::pool::Workers;
 use crate::progress::note;
 use longhand_gpt::config::Config;
 use longhand_gpt::error::Error;
@@ -94,6 +95,25 @@ fn check_sequences(config: &Config, sequences: usize, positions: usize) -> Resul
 /// The weights' type of that name, which the command line has checked.
 fn weight_type(name: &str) -> WeightType {
     if name == "bf16" { WeightType::Bf16 } else { WeightType::F32 }
+}
+
+/// Has `workers` multiply bf16 where `--activations` asks for it.
+///
+/// # Errors
+/// Weights of which none are bf16, or a CPU that does not.
+fn set_activations(workers: &mut Workers, activations: &str, weights: &[String]) -> Result<(), Failure> {
+    if activations != "bf16" {
+        return Ok(());
+    }
+    if !weights.iter().any(|kind| kind == "bf16") {
+        return Err(Failure::usage("activations = bf16: needs --weights bf16"));
+    }
+    let isa = workers.ctx.isa();
+    if !isa.dots_bf16() {
+        return Err(Failure::usage(format!("activations = bf16: {isa} has no products of bf16 on this CPU")));
+    }
+    workers.ctx = workers.ctx.clone().with_bf16_activations(true);
+    Ok(())
 }
 
 /// Says what of a folder was not used, and why.

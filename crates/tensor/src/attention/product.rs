@@ -15,7 +15,7 @@
 //! with constant strides a broadcast's address is a displacement, where six rows of a variable stride would cost six
 //! additions that wait for each other.
 
-use crate::matmul::microkernel::{Strided, UNROLL, chain};
+use crate::matmul::microkernel::{FLOATS, Strided, UNROLL, chain};
 use crate::simd::{Isa, Kernel, LANES, Simd, dispatch_on};
 use core::ops::Range;
 
@@ -328,7 +328,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const RS: usize, const
     let a = Strided { at: t.a.wrapping_add(steps.all_from * KS), apart: RS, step: KS };
     let b = Strided { at: t.b.wrapping_add(steps.all_from * t.b_ks), apart: t.b_vs, step: t.b_ks };
     // SAFETY: all_from..all_to are steps of this tile.
-    unsafe { chain::<S, MR, NV, false>(s, a, b, steps.all_to - steps.all_from, UNROLL, 0, &mut acc) };
+    unsafe { chain::<S, MR, NV, FLOATS>(s, a, b, steps.all_to - steps.all_from, UNROLL, 0, &mut acc) };
     // SAFETY: all_to..to are steps of this tile.
     unsafe { some_rows::<S, MR, NV, RS, KS>(s, &t, steps.all_to..steps.to, &mut acc) };
     for r in 0..MR {

@@ -45,7 +45,7 @@ pub(super) struct Tile {
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: S, t: &Tile) {
     assert!(t.cols <= NV * PANEL && t.cols + PANEL > NV * PANEL, "the last vector holds 1 to 16 columns");
-    let (a_rs, a_ks) = if PACKING == Packing::Both as u8 { (1, MR) } else { (t.a_rs, 1) };
+    let (a_rs, a_ks) = if packs_a(PACKING) { (1, MR) } else { (t.a_rs, 1) };
     let halves = PACKING == Packing::Halves as u8;
     let b_ks = if PACKING == Packing::Neither as u8 {
         t.b_ks
@@ -81,16 +81,18 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
             }
         }
     }
-    let ahead = if PACKING == Packing::Both as u8 && MR > SMALL_M { AHEAD * MR } else { 0 };
+    let ahead = if packs_a(PACKING) && MR > SMALL_M { AHEAD * MR } else { 0 };
     // Where B's rows lie apart, the compiler would load those of four steps first and have no register left for them.
     let unroll = if PACKING == Packing::Neither as u8 { 1 } else { UNROLL };
     let (a, b) = (Strided { at: t.a, apart: a_rs, step: a_ks }, Strided { at: t.b, apart: t.b_panel, step: b_ks });
     // SAFETY: for k < kc a column of A and 16 floats of each panel are readable.
     unsafe {
         if halves {
-            chain::<S, MR, NV, true>(s, a, b, t.kc, unroll, ahead, &mut acc);
+            chain::<S, MR, NV, HALVES>(s, a, b, t.kc, unroll, ahead, &mut acc);
+        } else if PACKING == Packing::Pairs as u8 {
+            chain::<S, MR, NV, PAIRS>(s, a, b, t.kc, unroll, ahead, &mut acc);
         } else {
-            chain::<S, MR, NV, false>(s, a, b, t.kc, unroll, ahead, &mut acc);
+            chain::<S, MR, NV, FLOATS>(s, a, b, t.kc, unroll, ahead, &mut acc);
         }
     };
     for i in 0..MR {
@@ -131,13 +133,19 @@ pub(crate) struct Strided {
     pub step: usize,
 }
 
+/// What a chain multiplies: f32 of A and B.
+pub(crate) const FLOATS: u8 = 0;
+/// f32 of A, and of B vectors of sixteen bfloat16.
+const HALVES: u8 = 1;
+/// Pairs of bfloat16 of both, one below the other in k: a lane of A and B holds two, and a step adds two products.
+const PAIRS: u8 = 2;
+
 /// For k = 0, 1, … steps − 1: acc[i][v] ← fma(a[i, k], b[k, 16·v ..], acc[i][v]), `unroll` steps at a time. What
-/// stands `ahead` floats after each step of A is asked for, unless that is 0. With `HALVES` a vector of B is sixteen
-/// bfloat16.
+/// stands `ahead` floats after each step of A is asked for, unless that is 0. `KIND` is what is multiplied.
 /// # Safety
 /// MR elements of A and NV vectors of B are readable in each of the steps.
 #[inline(always)]
-pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize, const HALVES: bool>(
+pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize, const KIND: u8>(
     s: S,
     mut a: Strided,
     mut b: Strided,
@@ -153,13 +161,13 @@ pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize, const HALV
                 if ahead > 0 {
                     s.prefetch(a.at.wrapping_add(u * a.step + ahead));
                 }
-                step::<S, MR, NV, HALVES>(s, a.at.add(u * a.step), a.apart, b.at.add(u * b.step), b.apart, acc);
+                step::<S, MR, NV, KIND>(s, a.at.add(u * a.step), a.apart, b.at.add(u * b.step), b.apart, acc);
             }
             a.at = a.at.wrapping_add(unroll * a.step);
             b.at = b.at.wrapping_add(unroll * b.step);
         }
         for _ in 0..steps % unroll {
-            step::<S, MR, NV, HALVES>(s, a.at, a.apart, b.at, b.apart, acc);
+            step::<S, MR, NV, KIND>(s, a.at, a.apart, b.at, b.apart, acc);
             a.at = a.at.wrapping_add(a.step);
             b.at = b.at.wrapping_add(b.step);
         }
@@ -170,7 +178,7 @@ pub(crate) unsafe fn chain<S: Simd, const MR: usize, const NV: usize, const HALV
 /// # Safety
 /// MR elements of A and NV vectors of B are readable.
 #[inline(always)]
-unsafe fn step<S: Simd, const MR: usize, const NV: usize, const HALVES: bool>(
+unsafe fn step<S: Simd, const MR: usize, const NV: usize, const KIND: u8>(
     s: S,
     a: *const f32,
     a_apart: usize,
@@ -183,15 +191,16 @@ unsafe fn step<S: Simd, const MR: usize, const NV: usize, const HALVES: bool>(
         let mut bv = [s.zero(); NV];
         for v in 0..NV {
             let at = b.add(v * b_apart);
-            if HALVES {
+            if KIND == HALVES {
                 s.prefetch(at.wrapping_add(AHEAD_HALVES));
             }
-            bv[v] = if HALVES { s.load_bf16(at.cast()) } else { s.load_ptr(at) };
+            bv[v] = if KIND == HALVES { s.load_bf16(at.cast()) } else { s.load_ptr(at) };
         }
         for i in 0..MR {
             let x = s.splat(*a.add(i * a_apart));
             for v in 0..NV {
-                acc[i][v] = s.mul_add(x, bv[v], acc[i][v]);
+                acc[i][v] =
+                    if KIND == PAIRS { s.dot_bf16(x, bv[v], acc[i][v]) } else { s.mul_add(x, bv[v], acc[i][v]) };
             }
         }
     }
@@ -209,6 +218,20 @@ pub(crate) enum Packing {
     Neither,
     /// B in panels of bfloat16; A's rows in place.
     Halves,
+    /// As `Both`, of pairs of bfloat16 in the places of floats.
+    Pairs,
+}
+
+/// Whether A is in panels.
+const fn packs_a(packing: u8) -> bool {
+    packing == Packing::Both as u8 || packing == Packing::Pairs as u8
+}
+
+impl Packing {
+    /// Whether A is in panels.
+    pub fn packs_a(self) -> bool {
+        packs_a(self as u8)
+    }
 }
 
 /// A column of tiles as a kernel of its own, so that a tile costs no call: one compiled function for each MR, NV,
@@ -224,9 +247,10 @@ impl<const MR: usize, const NV: usize, const PACKING: u8> Kernel for MatmulTiles
     fn run<S: Simd>(self, s: S) {
         // Tiles that would not fit the register file are never asked for, nor tall ones in place: do not compile them.
         let in_place = PACKING == Packing::Neither as u8 || PACKING == Packing::Halves as u8;
-        if MR <= S::MR && !(in_place && MR > SMALL_M) && (NV <= S::NV || MR * NV < S::MR * S::NV) {
+        let multiplies = S::DOT_BF16 || PACKING != Packing::Pairs as u8;
+        if multiplies && MR <= S::MR && !(in_place && MR > SMALL_M) && (NV <= S::NV || MR * NV < S::MR * S::NV) {
             let mut t = *self.first;
-            let a_step = MR * if PACKING == Packing::Both as u8 { t.kc } else { t.a_rs };
+            let a_step = MR * if packs_a(PACKING) { t.kc } else { t.a_rs };
             for _ in 0..self.count {
                 // SAFETY: `run_tiles`' caller vouched for every tile.
                 unsafe { tile::<S, MR, NV, PACKING>(s, &t) }
@@ -285,6 +309,7 @@ pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing,
     const ONLY_B: u8 = Packing::OnlyB as u8;
     const NEITHER: u8 = Packing::Neither as u8;
     const HALVES: u8 = Packing::Halves as u8;
+    const PAIRS: u8 = Packing::Pairs as u8;
     macro_rules! choose {
         ($($mr:literal)*) => {
             match (nv, packing, mr) {
@@ -301,6 +326,9 @@ pub(super) unsafe fn run_tiles(isa: Isa, mr: usize, nv: usize, packing: Packing,
                     (1, Packing::Halves, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, HALVES> { first, count }),
                     (2, Packing::Halves, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, HALVES> { first, count }),
                     (4, Packing::Halves, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, HALVES> { first, count }),
+                    (1, Packing::Pairs, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 1, PAIRS> { first, count }),
+                    (2, Packing::Pairs, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 2, PAIRS> { first, count }),
+                    (4, Packing::Pairs, $mr) => dispatch_on(isa, MatmulTiles::<$mr, 4, PAIRS> { first, count }),
                 )*
                 _ => unreachable!("no tile of {mr} rows and {nv} vectors"),
             }

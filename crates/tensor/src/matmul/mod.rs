@@ -21,7 +21,9 @@
 //! the latter for as many rows as that pays.
 //! Rows of A are read in place also where C is narrow, since each element is then used too seldom to be worth a copy.
 //! A packed B may be bfloat16: its numbers are widened to f32 as they are loaded, or a strip at a time, and the chain is
-//! that of f32.
+//! that of f32. Where the context rounds activations (`Ctx::with_bf16_activations`), more than 32 rows of A are rounded to
+//! bfloat16 as well, pairs of steps of k take the places of floats, and every loop is as above with half of K; its
+//! innermost adds two products a step, which round as the CPU does.
 //!
 //! Source of the blocking: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS
 //! 34(3), 2008, with one change: a strip of B is used for a task's rows and then done with, so it is packed when
@@ -43,14 +45,15 @@ pub use weight::{Weight, WeightType};
 use crate::ctx::Ctx;
 use crate::error::{Result, expect_len};
 use crate::matrix::{Accumulate, MatMut, MatRef};
-use crate::parallel;
+use crate::parallel::{self, RowsMut};
+use crate::shape;
 use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
 use params::{FEW_BF16, NARROW, PANEL, SMALL_M, STRIP};
 use turned::{Turned, most_rows, run_turned};
-use weight::{Panel, Widen};
+use weight::{Narrow, Pair, Panel, Widen};
 
 /// The right-hand side of a matmul: a strided matrix, or a weight packed once for many products.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +100,8 @@ impl Operand<'_> {
 /// Cost: 2·M·N·K flops. A is packed once, B at best once for 792 rows of C (AVX-512: 1,056);
 /// scratch 4·M·K bytes, at most about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB
 /// a task (256).
-/// Numerics: the chain in the module's text, bit for bit; K = 0 leaves +0 or the old C to the epilogue.
+/// Numerics: the chain in the module's text, bit for bit (not with `Ctx::with_bf16_activations`); K = 0 leaves +0 or the
+/// old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
 /// # Errors
 /// `ShapeMismatch` if the sizes of a, b, c or of the epilogue's parts disagree.
@@ -131,6 +135,17 @@ fn multiply(
     if m == 0 || n == 0 {
         return Ok(());
     }
+    let halves = matches!(b, Operand::Packed(w) if w.is_bf16());
+    let dots = halves && k > 0 && m > FEW_BF16 && a.col_stride() == 1 && ctx.bf16_activations();
+    // From here on a pair of bfloat16 is one number, and K half of what it was.
+    let (whole, mut rounded) = (k, None);
+    let (a, k) = if dots {
+        let pairs = rounded.insert(ctx.scratch(shape::product2("matmul", m, k.div_ceil(2))?));
+        round_rows(ctx, a, pairs);
+        (MatRef::new(pairs, m, k.div_ceil(2))?, k.div_ceil(2))
+    } else {
+        (a, k)
+    };
     let shape = TileShape::of(ctx.isa());
     let blocks = params::blocks(shape.nv);
     let cut = params::cut(m, n, k, blocks.mc, packed_a);
@@ -139,6 +154,7 @@ fn multiply(
         ctx,
         shape,
         k,
+        pairs_of: dots.then_some(whole),
         kc,
         tm: cut.tm,
         // One empty block when K is 0.
@@ -151,7 +167,7 @@ fn multiply(
         load_c: acc == Accumulate::Add,
         epilogue,
     };
-    let in_place = if matches!(product.b, Operand::Packed(w) if w.is_bf16()) { FEW_BF16 } else { SMALL_M };
+    let in_place = if halves { FEW_BF16 } else { SMALL_M };
     if m <= in_place && a.col_stride() == 1 {
         let height = m.div_ceil(m.div_ceil(SMALL_M));
         parallel::for_each_block(ctx, cut.cols, |t| {
@@ -166,7 +182,7 @@ fn multiply(
         });
         return Ok(());
     }
-    if n <= NARROW && a.col_stride() == 1 && shape.mr <= SMALL_M {
+    if n <= NARROW && a.col_stride() == 1 && shape.mr <= SMALL_M && !dots {
         parallel::for_each_block(ctx, cut.rows * cut.cols, |t| {
             let (i, j) = (t % cut.rows * cut.tm, t / cut.rows * cut.tn);
             product.chunk(i, cut.tm.min(m - i), j, cut.tn.min(n - j));
@@ -178,7 +194,7 @@ fn multiply(
     let (depths, groups) = (product.depths.len(), Tiles::new(cut.tm, shape.mr).groups());
     let block = (cut.tm * product.kc).next_multiple_of(16);
     let span = params::span(block, depths, cut.together, packed_a);
-    let mut packed = ctx.scratch(crate::shape::product3("matmul", cut.together, span, block)?);
+    let mut packed = ctx.scratch(shape::product3("matmul", cut.together, span, block)?);
     for (first, pc) in
         (0..cut.rows).step_by(cut.together).flat_map(|i| (0..depths).step_by(span).map(move |pc| (i, pc)))
     {
@@ -204,6 +220,24 @@ fn multiply(
     Ok(())
 }
 
+/// Rounds the rows of A, whose elements are contiguous, to bfloat16: pairs in the places of floats, K rounded up to pairs
+/// with a zero.
+fn round_rows(ctx: &Ctx, a: MatRef<'_>, pairs: &mut [f32]) {
+    let (rows, cols) = (a.rows(), a.cols());
+    let width = cols.next_multiple_of(2);
+    let out = RowsMut::new(bytemuck::cast_slice_mut::<f32, u16>(pairs), width);
+    parallel::for_each_rows(ctx, out, rows, (ROUNDED / cols).max(1), |first, some| {
+        for (i, out) in some.into_slice().chunks_exact_mut(width).enumerate() {
+            let x = &a.data()[(first + i) * a.row_stride()..][..cols];
+            dispatch_on(ctx.isa(), Narrow { out: &mut out[..cols], x });
+            out[cols..].fill(0);
+        }
+    });
+}
+
+/// Numbers of A that a task rounds to bfloat16.
+const ROUNDED: usize = 1 << 15;
+
 /// The name under which a product is timed.
 fn by_layout(a: &MatRef<'_>, b: &Operand<'_>) -> &'static str {
     let turned = |m: &MatRef<'_>| m.rows() > 1 && m.cols() > 1 && m.row_stride() == 1;
@@ -219,7 +253,9 @@ fn by_layout(a: &MatRef<'_>, b: &Operand<'_>) -> &'static str {
 struct Product<'a> {
     ctx: &'a Ctx,
     shape: TileShape,
+    /// K, or the pairs that K makes, of a K that is here then.
     k: usize,
+    pairs_of: Option<usize>,
     kc: usize,
     /// Rows of a block of A.
     tm: usize,
@@ -330,6 +366,7 @@ impl Product<'_> {
                     let load_c = self.load_c || pc > 0;
                     let strip = Tile { kc, a, a_rs, b, b_ks, b_panel, c, ldc: self.ldc, cols, load_c };
                     let packing = match (&self.a_packed, b_ks) {
+                        (Some(_), _) if self.pairs_of.is_some() => Packing::Pairs,
                         (Some(_), _) => Packing::Both,
                         _ if halves => Packing::Halves,
                         (None, PANEL) => Packing::OnlyB,
@@ -359,7 +396,7 @@ impl Product<'_> {
             let (b, c) = (strip.b.wrapping_add(first / PANEL * strip.b_panel), strip.c.wrapping_add(first));
             for (row, mr, count) in tiles.columns() {
                 // LOOP 4: tiles of mr rows, inside `run_tiles`.
-                let a = strip.a.wrapping_add(row * if packing == Packing::Both { strip.kc } else { strip.a_rs });
+                let a = strip.a.wrapping_add(row * if packing.packs_a() { strip.kc } else { strip.a_rs });
                 let tile = Tile { a, b, c: c.wrapping_add(row * strip.ldc), cols, ..*strip };
                 // SAFETY: A's panels of these rows stand at row·kc, or the rows are in place; B's nv panels hold
                 // kc × 16 floats each; C's rows and columns are those of this task alone.
@@ -382,8 +419,17 @@ impl Product<'_> {
                 Panel::Bf16(first) => {
                     let panels = cols.div_ceil(PANEL);
                     assert!(block.len() >= panels * kc * PANEL);
-                    let (dst, src, apart) = (block.as_mut_ptr(), first.wrapping_add(k0 * PANEL), w.rows() * PANEL);
-                    dispatch_on(self.ctx.isa(), Widen { dst, src, apart, lines: kc, panels });
+                    let (dst, apart, lines, isa) = (block.as_mut_ptr(), w.rows() * PANEL, kc, self.ctx.isa());
+                    match self.pairs_of {
+                        None => {
+                            let src = first.wrapping_add(k0 * PANEL);
+                            dispatch_on(isa, Widen { dst, src, apart, lines, panels });
+                        }
+                        Some(rows) => {
+                            let (src, even) = (first.wrapping_add(2 * k0 * PANEL), 2 * (k0 + kc) <= rows);
+                            dispatch_on(isa, Pair { dst, src, apart, lines, panels, even });
+                        }
+                    }
                     (dst, PANEL, kc * PANEL)
                 }
             },

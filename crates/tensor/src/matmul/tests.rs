@@ -391,3 +391,41 @@ proptest! {
         check(Case { m, n, k, a, b, acc, bias, gelu, residual });
     }
 }
+
+/// Pairs of bfloat16: what is multiplied is rounded, the sums are those of f32 within what their order can move.
+#[test]
+fn activations_of_bfloat16_are_those_of_the_rounded_product() {
+    let Some(isa) = Isa::available().into_iter().find(|isa| isa.dots_bf16()) else {
+        println!("products of bfloat16: not run: this CPU has none");
+        return;
+    };
+    // Few rows, which are multiplied as ever; odd and even K, one step, several blocks of k, ragged edges of every kind.
+    for (m, n, k) in
+        [(32, 40, 64), (33, 1, 1), (40, 17, 2), (64, 100, 65), (33, 70, 4101), (400, 130, 768), (50, 33, 0)]
+    {
+        let (x, w) = (numbers(3, m * k), numbers(4, k * n));
+        let rounded = |x: &[f32]| -> Vec<f32> { x.iter().map(|x| bf16::widen(bf16::round(*x))).collect() };
+        let packed = Weight::pack_as(&Ctx::new(isa), MatRef::new(&w, k, n).unwrap(), WeightType::Bf16).unwrap();
+        let bias = numbers(5, n);
+        let product = |threads: usize, round: bool, x: &[f32], acc: Accumulate| {
+            let ctx = Ctx::new(isa).with_threads(threads).with_bf16_activations(round);
+            let mut c = numbers(8, m * n);
+            let epilogue = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+            let (out, a) = (MatMut::new(&mut c, m, n).unwrap(), MatRef::new(x, m, k).unwrap());
+            matmul(&ctx, out, a, &packed, acc, epilogue).unwrap();
+            c
+        };
+        for acc in [Accumulate::Store, Accumulate::Add] {
+            let got = product(3, true, &x, acc);
+            assert_eq!(bits(&got), bits(&product(1, true, &x, acc)), "{m} × {n} × {k}: one thread");
+            let few = m <= FEW_BF16;
+            let exact = product(3, false, &if few { x.clone() } else { rounded(&x) }, acc);
+            // Each of K products of numbers below 2 may be rounded once where it is added.
+            let most = if few { 0.0 } else { (k as f32 + 2.0) * 4.0 * (k as f32).sqrt().max(1.0) * f32::EPSILON };
+            for (i, (a, b)) in got.iter().zip(&exact).enumerate() {
+                assert!((a - b).abs() <= most, "{m} × {n} × {k}, {i}: {a} {b}");
+            }
+            assert!(few || k < 64 || got != product(3, false, &x, acc), "{m} × {n} × {k}: rounded");
+        }
+    }
+}

@@ -197,9 +197,9 @@ pub(crate) fn pack_into(ctx: &Ctx, data: &mut [f32], k: usize, n: usize, kind: W
 }
 
 /// Floats as bfloat16.
-struct Narrow<'a> {
-    out: &'a mut [u16],
-    x: &'a [f32],
+pub(super) struct Narrow<'a> {
+    pub out: &'a mut [u16],
+    pub x: &'a [f32],
 }
 
 impl Kernel for Narrow<'_> {
@@ -340,6 +340,40 @@ impl Kernel for Widen {
                 unsafe {
                     let row = s.load_bf16(self.src.add(p * self.apart + k * PANEL));
                     s.store_ptr(self.dst.add((p * self.lines + k) * PANEL), row);
+                }
+            }
+        }
+    }
+}
+
+/// Panels of bfloat16 as panels of pairs, [lines][16], each pair two steps of k of one column, the first in its lower half.
+pub(super) struct Pair {
+    /// panels · lines · 16 pairs to write, in the places of floats.
+    pub dst: *mut f32,
+    /// Row k of panel p stands at `src + p·apart + k·16`.
+    pub src: *const u16,
+    pub apart: usize,
+    pub lines: usize,
+    pub panels: usize,
+    /// Whether the second row of the last line is there; else it is 0.
+    pub even: bool,
+}
+
+impl Kernel for Pair {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let zeros = [0u16; PANEL];
+        for p in 0..self.panels {
+            for line in 0..self.lines {
+                // SAFETY: whoever fills the struct vouches for every row of every panel at both ends.
+                unsafe {
+                    let first = self.src.add(p * self.apart + 2 * line * PANEL);
+                    let second = if line + 1 < self.lines || self.even { first.add(PANEL) } else { zeros.as_ptr() };
+                    let out = self.dst.add((p * self.lines + line) * PANEL).cast::<u32>();
+                    for l in 0..PANEL {
+                        *out.add(l) = u32::from(*first.add(l)) | u32::from(*second.add(l)) << 16;
+                    }
                 }
             }
         }

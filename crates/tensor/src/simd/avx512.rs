@@ -15,10 +15,35 @@ pub(super) fn detected() -> bool {
         && std::arch::is_x86_feature_detected!("avx512dq")
 }
 
+/// Whether there is AVX512-BF16 beside them.
+pub(super) fn dots_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
 /// Runs `kernel` with AVX-512 instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
 pub(super) fn trampoline<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
+}
+
+/// `Simd::dot_bf16`, as assembly: the trampoline, which all kernels share, does not enable AVX512-BF16.
+/// # Safety
+/// `dots_bf16`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn dot_bf16(a: __m512, b: __m512, c: __m512) -> __m512 {
+    let mut sum = c;
+    // SAFETY: the caller vouches for the instruction; it reads and writes registers alone.
+    unsafe {
+        core::arch::asm!(
+            "vdpbf16ps {sum}, {a}, {b}",
+            sum = inout(zmm_reg) sum,
+            a = in(zmm_reg) a,
+            b = in(zmm_reg) b,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    sum
 }
 
 /// The mask of the first `n` of 16 lanes, n in 0..=16.
@@ -33,6 +58,7 @@ impl Simd for Avx512 {
     /// FMA costs 0.57 loads, the fewest that leave the load ports slack.
     const MR: usize = 14;
     const NV: usize = 2;
+    const DOT_BF16: bool = true;
     type V = __m512;
     type M = __mmask16;
 
@@ -129,6 +155,11 @@ impl Simd for Avx512 {
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: the token.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the caller vouches for the instruction, the token for AVX-512.
+        unsafe { dot_bf16(a, b, c) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {

@@ -50,6 +50,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const MR: usize;
     /// Vectors across a matmul tile.
     const NV: usize;
+    /// Whether there may be instructions for `dot_bf16`; `Isa::dots_bf16` says whether this CPU has them.
+    const DOT_BF16: bool = false;
 
     /// Sixteen f32.
     type V: Copy;
@@ -138,6 +140,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sqrt(self, a: Self::V) -> Self::V;
     /// a·b + c, rounded once where `FUSED`, else after the product and after the sum.
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// c + a₀·b₀ + a₁·b₁ in each lane, where a lane of a and b is a pair of bfloat16, a₀ its lower half. Products and sums
+    /// round as the CPU does, subnormal numbers being 0: other bits on another CPU.
+    /// # Safety
+    /// `Isa::dots_bf16`.
+    #[inline(always)]
+    unsafe fn dot_bf16(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        let _ = (a, b);
+        unreachable!("no instruction for it; {:?}", self.to_array(c))
+    }
     /// if a > b {a} else {b}: with a NaN on either side, b.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// if a < b {a} else {b}: with a NaN on either side, b.
@@ -256,6 +267,15 @@ impl Isa {
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this CPU multiplies pairs of bfloat16 in this instruction set.
+    pub fn dots_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => avx512::dots_bf16(),
+            _ => false,
         }
     }
 

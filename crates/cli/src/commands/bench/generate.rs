@@ -2,7 +2,7 @@
 
 use crate::args::BenchGenerateArgs;
 use crate::commands::roofline::{cpu_name, rounded, threads_of};
-use crate::commands::{check_sequences, weight_type};
+use crate::commands::{check_sequences, set_activations, weight_type};
 use crate::failure::Failure;
 use crate::machine::peak_memory;
 use crate::plot::{self, Point, Roof};
@@ -37,7 +37,8 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     if let Some(path) = &args.svg {
         plot::writable(path)?;
     }
-    let workers = Workers::new(args.threads)?;
+    let mut workers = Workers::new(args.threads)?;
+    set_activations(&mut workers, &args.activations, &args.weights)?;
     let (name, model, params) = model(args)?;
     let context = model.config().n_positions;
     let refused = |name: &str, n: usize, most: usize| {
@@ -74,6 +75,9 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     }
     let (mut roofs, mut points, mut peak) = (Vec::new(), Vec::new(), 0.0f64);
     for kind in &args.weights {
+        // As it is shown: what is multiplied where it is not f32.
+        let multiplied = kind == "bf16" && workers.ctx.bf16_activations();
+        let shown = if multiplied { "bf16·bf16" } else { kind };
         let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(kind)))?;
         let bytes = packed.bytes();
         // A token reads every weight once: what a stream of as many bytes takes.
@@ -111,6 +115,9 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
                     "tok_s": rounded(tokens as f64 / median, 1e2), "mean_tok_s": rounded(mean, 1e2),
                     "deviation": rounded(deviation, 1e2), "threads": threads, "isa": isa.to_string(), "weight_bytes": bytes,
                 });
+                if multiplied {
+                    line["activations"] = "bf16".into();
+                }
                 if let Some(share) = of_bandwidth {
                     line["of_bandwidth"] = json!(rounded(share, 1e4));
                 }
@@ -120,13 +127,13 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
                 print_line(&line.to_string());
             } else if args.csv {
                 let share = of_bandwidth.map_or(String::new(), |x| format!("{x:.4}"));
-                print_line(&format!("{name},{bytes},{kind},{threads},{test},{mean:.2},{deviation:.2},{share}"));
+                print_line(&format!("{name},{bytes},{shown},{threads},{test},{mean:.2},{deviation:.2},{share}"));
             } else {
                 let share = of_bandwidth.map_or("–".to_string(), |x| format!("{x:.3}"));
                 let cells = [
                     name.clone(),
                     size.clone(),
-                    kind.clone(),
+                    shown.to_string(),
                     threads.to_string(),
                     test,
                     format!("{mean:.2}"),
@@ -170,5 +177,5 @@ fn model(args: &BenchGenerateArgs) -> Result<(String, Gpt, Params), Failure> {
 
 fn row(cells: &[String; 8]) -> String {
     let [model, size, weights, threads, test, speed, deviation, share] = cells;
-    format!("{model:<16}{size:>12}{weights:>9}{threads:>9}{test:>10}{speed:>11}{deviation:>8}{share:>14}")
+    format!("{model:<16}{size:>12}{weights:>10}{threads:>9}{test:>10}{speed:>11}{deviation:>8}{share:>14}")
 }

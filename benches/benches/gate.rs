@@ -149,12 +149,14 @@ impl Sides {
         (t2 - t1) / ((t1 - t0) + (seconds() - t2))
     }
 
-    /// Rounds until the core runs as it will.
-    fn warm_up(&mut self) {
-        let began = Instant::now();
+    /// Rounds until the core runs as it will; how many of them fill a sample, two at least.
+    fn warm_up(&mut self) -> usize {
+        let (began, mut rounds) = (Instant::now(), 0);
         while began.elapsed() < WARM_UP {
             self.ratio();
+            rounds += 1;
         }
+        (SAMPLE.as_secs_f64() / began.elapsed().as_secs_f64() * f64::from(rounds)).ceil().max(2.0) as usize
     }
 
     /// The median of `n` rounds.
@@ -177,6 +179,8 @@ struct Gated {
     suffix: &'static str,
     over: &'static str,
     limit: f64,
+    /// Rounds of every sample, once the case is warm for the first time.
+    rounds: Option<usize>,
     samples: Vec<f64>,
 }
 
@@ -193,32 +197,30 @@ impl Gated {
         let attention = cases::named(&[&format!("attention_{}", self.suffix)]).swap_remove(0);
         let mut sides = Sides::new(self.isa, &attention, self.over);
         let thread = pool(1);
-        // At least two rounds a sample, also of the longest case.
-        let began = Instant::now();
-        thread.install(|| sides.ratio());
-        let sample = SAMPLE.max(began.elapsed().mul_f64(1.5));
         let mut criterion = Criterion::default().with_measurement(Ratio).configure_from_args().output_directory(&dir);
         let mut bench = criterion.benchmark_group(&group);
-        bench.sampling_mode(SamplingMode::Flat).sample_size(samples).measurement_time(sample * samples as u32);
+        bench.sampling_mode(SamplingMode::Flat).sample_size(samples).measurement_time(SAMPLE * samples as u32);
         bench.confidence_level(confidence).nresamples(20_000);
-        // Criterion's own warm-up is one call, by which it knows how long a round takes; its samples are the calls after it.
+        // Criterion's own warm-up is one call; its samples are the calls after it.
         bench.warm_up_time(Duration::from_nanos(1));
         let mut calls = 0;
         bench.bench_function(&function, |b| {
             if calls == 0 {
-                thread.install(|| sides.warm_up());
+                let rounds = thread.install(|| sides.warm_up());
+                self.rounds.get_or_insert(rounds);
             }
             b.iter_custom(|n| {
+                let mut sample = || thread.install(|| sides.median(self.rounds.unwrap_or(2)));
                 let ratio = match calls {
-                    0 => thread.install(|| sides.ratio()),
+                    0 => sample(),
                     _ if calls <= self.samples.len() => self.samples[calls - 1],
                     _ => {
-                        self.samples.push(thread.install(|| sides.median(n as usize)));
+                        self.samples.push(sample());
                         self.samples[calls - 1]
                     }
                 };
                 calls += 1;
-                // Criterion divides by the rounds.
+                // What Criterion takes for n rounds is one sample, whatever n: it divides by n.
                 n as f64 * ratio
             });
         });
@@ -226,7 +228,7 @@ impl Gated {
         match estimates.exists() {
             false => Ok(None),
             true if self.samples.len() == samples => Interval::read(&estimates).map(Some),
-            true => Err(format!("{group}/{function}: {} samples, not {samples}", self.samples.len())),
+            true => Err(format!("{group}/{function}: {} samples, not {samples} (--quick?)", self.samples.len())),
         }
     }
 }
@@ -246,7 +248,7 @@ fn run(limits: &Limits, cpu: &str) -> Result<Vec<Row>, String> {
         for (case, suffix) in CASES {
             for over in BASELINES {
                 let limit = limits.of(of, name, case, over);
-                gated.push(Gated { isa, case, suffix, over, limit, samples: Vec::new() });
+                gated.push(Gated { isa, case, suffix, over, limit, rounds: None, samples: Vec::new() });
             }
         }
     }

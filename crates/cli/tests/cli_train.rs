@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Done, Folder, weights};
+use longhand_gpt::mmap::Access;
+use longhand_gpt::safetensors_io::{self, NamedTensor, NonFinite};
 use std::fs;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -210,9 +212,12 @@ fn a_trained_model_is_trained_further() {
     let flags = "--max-iters 40 --save-interval 5 --batch-size 4";
     let go = |from: &str, out: &str| f.run(&format!("train u.txt --init-from {from} {flags} --out-dir {out}"));
     let whole = go("base", "r1").good();
-    assert!(whole.contains("\nbegun with base\n") && whole.contains("context 16,"), "{whole}");
+    let base = f.path().canonicalize().unwrap().join("base");
+    let begun = format!("\nbegun with {}\n", base.display());
+    assert!(whole.contains(&begun) && whole.contains("context 16,"), "{whole}");
     let command = whole.lines().find_map(|l| l.strip_prefix("reproduce   longhand ")).unwrap();
-    assert_eq!(command, "train u.txt --init-from base --batch-size 4 --max-iters 40 --save-interval 5",);
+    let more = "--batch-size 4 --max-iters 40 --save-interval 5";
+    assert_eq!(command, format!("train u.txt --init-from {} {more}", base.display()));
     for (from, out) in [("base/checkpoints/step-60", "r2"), ("hf", "r3")] {
         assert_eq!(weights(&go(from, out).good()), weights(&whole), "{from}");
     }
@@ -239,8 +244,13 @@ fn a_trained_model_is_trained_further() {
     child.wait().unwrap();
     fs::rename(f.path().join("hf"), f.path().join("gone")).unwrap();
     let line = f.run("train --resume --out-dir r5 --init-from gone").refused(2);
-    assert_eq!(line, "--init-from gone, not hf: a resume keeps the settings of its run");
+    let whole_path = |name: &str| f.path().canonicalize().unwrap().join(name).display().to_string();
+    let (gone, hf) = (whole_path("gone"), whole_path("hf"));
+    assert_eq!(line, format!("--init-from {gone}, not {hf}: a resume keeps the settings of its run"));
     assert_eq!(weights(&f.run("train --resume --out-dir r5").good()), weights(&whole));
+    let line = f.run("train --resume --out-dir base --init-from gone").refused(2);
+    assert_eq!(line, format!("init_from = {gone}: must be given when a run begins"));
+    assert!(fs::read_to_string(f.path().join("r5/run.json")).unwrap().contains("\"weights\": \""));
 
     // Minutes are measured on weights that are then thrown away.
     let out = f.run("train u.txt --init-from gone --batch-size 4 --minutes 0.03 --out-dir r6").good();
@@ -251,13 +261,66 @@ fn a_trained_model_is_trained_further() {
     // The model has sizes, a tokenizer and a context of its own.
     let line = |more: &str, status| f.run(&format!("train u.txt {more} --out-dir no")).refused(status);
     let own = |more: &str| line(&format!("--init-from gone {more}"), 2);
-    assert_eq!(own("--n-layer 2"), "n_layer = 2: is that of gone, which the run begins with");
-    assert_eq!(own("--tokenizer bytes"), "tokenizer = bytes: is that of gone, which the run begins with");
+    assert_eq!(own("--n-layer 2"), format!("n_layer = 2: is that of {gone}, which the run begins with"));
+    assert_eq!(own("--tokenizer bytes"), format!("tokenizer = bytes: is that of {gone}, which the run begins with"));
     assert_eq!(own("--block-size 17"), "block_size = 17: must be from 1 to 16, the model's context");
     assert!(line("--init-from none", 1).starts_with("none: No such file or directory"));
     fs::remove_file(f.path().join("gone/tokenizer.json")).unwrap();
-    assert!(line("--init-from gone", 1).starts_with("gone: tokenizer: must be there as tokenizer.json"));
+    assert!(line("--init-from gone", 1).starts_with(&format!("{gone}: tokenizer: must be there")));
     assert!(!f.path().join("no").exists());
+}
+
+/// What a run begins with is never lost, nor is an old run for a text that cannot be read; a table of more rows than there
+/// are tokens, and dropouts that differ, stay as they are.
+#[test]
+fn a_run_that_begins_with_a_model_loses_nothing() {
+    let f = Folder::new("init-keep");
+    f.text();
+    f.run(&f.tiny("--max-iters 10 --tokenizer chars --out-dir base").replacen("--tokenizer bytes ", "", 1)).good();
+    f.write("z.txt", "za\u{17C} ".repeat(900));
+    let before = f.snapshot("base");
+    for more in ["--init-from base", "--init-from base/checkpoints/step-10", "--init-from base --minutes 0.02"] {
+        let line = f.run(&format!("train t.txt {more} --out-dir base --overwrite")).refused(2);
+        assert_eq!(line, "--overwrite: base holds the model that is to be tuned: choose another folder");
+    }
+    f.run("train t.txt --init-from base --max-iters 2 --batch-size 4 --out-dir old").good();
+    let old = f.snapshot("old");
+    let line = f.run("train z.txt --init-from base --out-dir old --overwrite").refused(1);
+    assert!(line.starts_with("z.txt: the character 'z' (U+007A) at position 0 "), "{line}");
+    let line = f.run("train --init-from base --out-dir old --overwrite").refused(1);
+    assert!(line.starts_with("the character "), "{line}");
+    assert_eq!((f.snapshot("base"), f.snapshot("old")), (before, old));
+
+    f.run(&f.tiny("--max-iters 3 --arch gpt2 --out-dir b")).good();
+    f.run("convert -m b hf").good();
+    // 257 tokens, 320 rows.
+    let path = f.path().join("hf/model.safetensors");
+    let mut tensors = safetensors_io::read(&path, NonFinite::Refuse, Access::Map).unwrap();
+    for t in &mut tensors {
+        if t.name.ends_with("wte.weight") {
+            t.shape[0] = 320;
+            t.data.resize(320 * 16, 0.01);
+        }
+    }
+    let named: Vec<NamedTensor<'_>> =
+        tensors.iter().map(|t| NamedTensor { name: &t.name, shape: &t.shape, data: &t.data }).collect();
+    let mut bytes = Vec::new();
+    safetensors_io::write(&mut bytes, &named).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let config = f.path().join("hf/config.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    for (key, p) in [("embd_pdrop", 0.3), ("attn_pdrop", 0.0), ("resid_pdrop", 0.2)] {
+        json[key] = p.into();
+    }
+    json["vocab_size"] = 320.into();
+    fs::write(&config, json.to_string()).unwrap();
+    f.run("train t.txt --init-from hf --max-iters 2 --batch-size 4 --out-dir wide").good();
+    f.run("generate -m wide -p The -n 3").good();
+    f.run("train t.txt --init-from wide --max-iters 1 --batch-size 4 --out-dir wider").good();
+    let kept = fs::read(f.path().join("wider/checkpoints/step-1/config.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    let of = |key: &str| kept[key].as_f64().unwrap();
+    assert_eq!(["embd_pdrop", "attn_pdrop", "resid_pdrop", "vocab_size"].map(of), [0.3, 0.0, 0.2, 320.0]);
 }
 
 #[test]

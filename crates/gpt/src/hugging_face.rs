@@ -80,8 +80,8 @@ pub fn load(folder: impl AsRef<Path>, access: Access) -> Result<Opened> {
 /// As [`load`], with every matrix packed for generation as `kind`, straight from the files. Cost: that of reading them, on
 /// all threads of `ctx`.
 ///
-/// Memory: the packed weights and 128 KiB for each thread; with [`Access::Read`] the files' bytes, and of OpenAI's arrays
-/// all weights as f32.
+/// Memory: the packed weights and for each thread 128 KiB, or a row if that is more (of the embedding 16 rows); with
+/// [`Access::Read`] the files' bytes, and of OpenAI's arrays all weights as f32.
 ///
 /// # Errors
 /// As [`load`].
@@ -252,7 +252,7 @@ fn read_headers(folder: &Path, access: Access) -> Result<(Config, Files<'static>
 /// The configuration, with the output layer tied as the files have it.
 fn read_config(json: Value, path: &Path, files: &Files<'_>) -> Result<Config> {
     let mut config = Config::from_hf_json(&json).map_err(|e| e.in_file(path))?;
-    config.tie_word_embeddings = files.tied(&config);
+    config.tie_word_embeddings = files.tied(&config)?;
     Ok(config)
 }
 
@@ -412,14 +412,15 @@ impl<'a> Files<'a> {
     }
 
     /// Whether the output layer is the token embedding: no tensor of its own, or the same numbers.
-    fn tied(&self, config: &Config) -> bool {
-        let Some(head) = self.tensors.get(HEAD) else { return config.tie_word_embeddings };
+    fn tied(&self, config: &Config) -> Result<bool> {
+        let Some(head) = self.tensors.get(HEAD) else { return Ok(config.tie_word_embeddings) };
         let table = ["wte.weight", "tokens_embed.weight"].iter().find_map(|n| self.tensors.get(*n));
-        table.is_some_and(|table| {
-            let (a, b) = (self.entry(*head), self.entry(*table));
-            let same = a.dtype == b.dtype && a.shape == b.shape;
-            same && self.files[head.file].bytes(a) == self.files[table.file].bytes(b)
-        })
+        let Some(table) = table else { return Ok(false) };
+        let (a, b) = (self.entry(*head), self.entry(*table));
+        if a.dtype != b.dtype || a.shape != b.shape {
+            return Ok(false);
+        }
+        self.files[head.file].same_bytes(a, &self.files[table.file], b)
     }
 }
 

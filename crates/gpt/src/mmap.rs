@@ -11,8 +11,9 @@ use std::time::SystemTime;
 /// How a file's bytes come into memory. The bytes are the same, and are the caller's own, either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
-    /// Mapped until everything is copied; on Unix numbers are read from the file all the same, without entering a mapping's
-    /// pages one by one. Whoever shortens the file before that may end this process with SIGBUS.
+    /// Mapped until everything is copied; on Unix the numbers of safetensors files are read from the file all the same,
+    /// without entering a mapping's pages one by one. Whoever shortens the file before that may end this process with
+    /// SIGBUS.
     #[default]
     Map,
     /// Read. Nothing that others do to the file can end this process.

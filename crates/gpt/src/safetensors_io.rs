@@ -130,8 +130,26 @@ impl<'a> File<'a> {
         &self.source.bytes()[self.data + entry.begin..self.data + entry.end]
     }
 
+    /// Whether a tensor of this file has the bytes of one of `other`, of which it is as long.
+    ///
+    /// # Errors
+    /// `BadFile` for a file that has become shorter; `Io`.
+    pub(crate) fn same_bytes(&self, entry: &Entry, other: &File<'_>, its: &Entry) -> Result<bool> {
+        let (mut a, mut b) = (vec![0; 4 * PIECE], vec![0; 4 * PIECE]);
+        let len = entry.end - entry.begin;
+        for at in (0..len).step_by(4 * PIECE) {
+            let (a, b) = (&mut a[..(len - at).min(4 * PIECE)], &mut b[..(len - at).min(4 * PIECE)]);
+            self.source.read_at(self.data + entry.begin + at, a)?;
+            other.source.read_at(other.data + its.begin + at, b)?;
+            if a != b {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads numbers of a tensor of this file, of f32, f16 or bf16, as f32: those from the `first` on, as many as `out`
-    /// takes.
+    /// takes. Panics where that is beyond the tensor. Cost: a read of the file for every 128 KiB of `out`.
     ///
     /// # Errors
     /// `BadFile` for another element type, for a number that is refused, and for a file that has become shorter; `Io`.
@@ -154,7 +172,9 @@ impl<'a> File<'a> {
                 "BF16" => widen(piece, bf16::widen),
                 _ => widen(piece, f16_to_f32),
             }
-            if let Some(infinite) = first_infinite(piece).filter(|_| non_finite == NonFinite::Refuse) {
+            if non_finite == NonFinite::Refuse
+                && let Some(infinite) = first_infinite(piece)
+            {
                 let field = format!("{}, element {}", field(entry), at + infinite);
                 return Err(Error::bad_file(&self.path, field, piece[infinite], "must be finite"));
             }

@@ -257,12 +257,8 @@ fn with_tokenizer<W>(body: Body<W>) -> Result<Trained<W>> {
 }
 
 fn join<W>(body: Body<W>, tokenizer: Tokenizer) -> Result<Trained<W>> {
-    let Body { model, params, path, step, settings, skipped, own } = body;
-    let config = model.config();
-    if own && tokenizer.vocab_size() != config.vocab_size {
-        return Err(unlike(&path, config, &tokenizer, "must be"));
-    }
-    check_tokenizer(&path, config, &tokenizer)?;
+    let Body { model, params, path, step, settings, skipped, .. } = body;
+    check_tokenizer(&path, model.config(), &tokenizer)?;
     Ok(Trained { model, params, tokenizer, path, step, settings, skipped })
 }
 
@@ -274,12 +270,8 @@ pub fn check_tokenizer(folder: &Path, config: &Config, tokenizer: &Tokenizer) ->
     if tokenizer.vocab_size() <= config.vocab_size {
         return Ok(());
     }
-    Err(unlike(folder, config, tokenizer, "must be at least"))
-}
-
-fn unlike(folder: &Path, config: &Config, tokenizer: &Tokenizer, must: &str) -> Error {
-    let limit = format!("{must} the tokenizer's {}", tokenizer.vocab_size());
-    Error::bad_file(folder.join("config.json"), "vocab_size", config.vocab_size, limit)
+    let limit = format!("must be at least the tokenizer's {}", tokenizer.vocab_size());
+    Err(Error::bad_file(folder.join("config.json"), "vocab_size", config.vocab_size, limit))
 }
 
 /// As [`open`], without looking for a tokenizer.

@@ -45,7 +45,7 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     }
     let workers = Workers::new(args.threads)?;
     let isa = workers.ctx.isa();
-    let model = model_that_fits(&step.config(), args.batch_size, args.block_size)?;
+    let model = model_that_fits(&step.config(), args.batch_size, args.block_size, 0)?;
     let recorder = args.split.then(|| Arc::new(Recorder::default()));
     let ctx = match &recorder {
         Some(recorder) => workers.ctx.clone().with_recorder(recorder.clone()),

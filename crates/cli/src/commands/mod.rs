@@ -97,6 +97,26 @@ fn weight_type(name: &str) -> WeightType {
     if name == "bf16" { WeightType::Bf16 } else { WeightType::F32 }
 }
 
+/// Refuses to overwrite the folder that holds `model`, with which a run is to begin.
+///
+/// # Errors
+/// As said.
+fn check_overwritten(out_dir: Option<&Path>, overwrite: bool, model: &Path) -> Result<(), Failure> {
+    let whole = |path: &Path| path.canonicalize().ok();
+    match out_dir.filter(|_| overwrite) {
+        Some(path) if whole(path).zip(whole(model)).is_some_and(|(folder, model)| model.starts_with(folder)) => {
+            let problem = "holds the model that is to be tuned: choose another folder";
+            Err(Failure::usage(format!("--overwrite: {} {problem}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path as a run keeps it.
+fn whole_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
 /// Has `workers` multiply bf16 where `--activations` asks for it.
 ///
 /// # Errors

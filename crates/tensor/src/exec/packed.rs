@@ -69,7 +69,7 @@ pub struct Packer<'a> {
     plain: Vec<Vec<f32>>,
 }
 
-/// Matrices begin on pages, 4 KiB.
+/// Floats of a page, 4 KiB, on which each matrix begins.
 const PAGE: usize = 1024;
 
 /// K, N of a parameter that is packed, and whether that is its transpose.
@@ -82,7 +82,8 @@ fn packed_dims(spec: &ParamSpec) -> Option<(usize, usize, bool)> {
 }
 
 impl<'a> Packer<'a> {
-    /// A packer of the parameters of `layout`, with the numbers of every matrix kept as `kind`.
+    /// A packer of the parameters of `layout`, with the numbers of every matrix kept as `kind`. Takes the memory of all
+    /// matrices.
     /// # Errors
     /// `OutOfMemory`, `SizeOverflow`.
     pub fn new(ctx: &'a Ctx, layout: &Arc<ParamLayout>, kind: WeightType) -> Result<Self> {

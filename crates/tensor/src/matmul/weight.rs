@@ -60,7 +60,7 @@ pub(crate) enum Numbers<'a> {
 }
 
 /// Writes a matrix's numbers from the first one, that of this index, on into all of a slice. It is asked for pieces of whole
-/// rows, each number once, from any thread and in any order.
+/// rows, each number once (of an empty matrix none), from any thread and in any order.
 pub(crate) type Read<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
 
 impl Weight {
@@ -114,8 +114,14 @@ impl Weight {
     fn line(&self, p: usize, k: usize) -> [f32; PANEL] {
         let at = (p * self.rows + k) * PANEL;
         match self.kind {
-            WeightType::F32 => core::array::from_fn(|l| self.data()[at + l]),
-            WeightType::Bf16 => core::array::from_fn(|l| bf16::widen(self.halves()[at + l])),
+            WeightType::F32 => {
+                let line = &self.data()[at..at + PANEL];
+                core::array::from_fn(|l| line[l])
+            }
+            WeightType::Bf16 => {
+                let line = &self.halves()[at..at + PANEL];
+                core::array::from_fn(|l| bf16::widen(line[l]))
+            }
         }
     }
 
@@ -272,7 +278,7 @@ fn pack_panel(ctx: &Ctx, panel: &mut [f32], b: MatRef<'_>) {
     let (kc, cols, src) = (b.rows(), b.cols(), b.data().as_ptr());
     assert_eq!(panel.len(), kc * PANEL);
     assert!((1..=PANEL).contains(&cols));
-    // The panel's kc·16 floats are writable, and every element of b exists: PackB's terms.
+    // The panel's kc·16 floats are writable, and every element of b exists, as of every MatRef: PackB's terms.
     let (rs, cs) = (b.row_stride(), b.col_stride());
     dispatch_on(ctx.isa(), PackB { dst: panel.as_mut_ptr(), src, rs, cs, kc, cols });
 }

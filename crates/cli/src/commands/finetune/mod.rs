@@ -5,7 +5,7 @@ mod running;
 
 use crate::args::{Cli, Command, FinetuneArgs, RowArgs, access, parse};
 use crate::commands::train::{quoted, resume_command_of};
-use crate::commands::{newest_run, note_skipped};
+use crate::commands::{check_overwritten, newest_run, note_skipped, whole_path};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -79,13 +79,7 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let (examples, held_out) = read(args)?;
     let args = plan::resolved(args, &base, &base_path, &examples)?;
     let planned = Planned::new(&args, &base, &base_path, &examples, held_out, workers)?;
-    if let (true, Some(path)) = (args.overwrite, &args.out_dir) {
-        let whole = |path: &Path| path.canonicalize().ok();
-        if whole(path).zip(whole(&base.path)).is_some_and(|(folder, model)| model.starts_with(folder)) {
-            let problem = "holds the model that is to be tuned: choose another folder";
-            return Err(Failure::usage(format!("--overwrite: {} {problem}", path.display())));
-        }
-    }
+    check_overwritten(args.out_dir.as_deref(), args.overwrite, &base.path)?;
     let (dir, created) = match &args.out_dir {
         Some(path) => {
             let existed = path.exists();
@@ -173,7 +167,7 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let kept = "a resume keeps the settings of its run";
     let known = stored.settings();
     // Paths as the run keeps them.
-    let whole = |path: &Option<PathBuf>| path.as_ref().map(|p| p.canonicalize().unwrap_or_else(|_| p.clone()));
+    let whole = |path: &Option<PathBuf>| path.as_deref().map(whole_path);
     let given =
         FinetuneArgs { rows: whole(&args.rows), dev: whole(&args.dev), model: whole(&args.model), ..args.clone() };
     for (name, value) in given.settings() {

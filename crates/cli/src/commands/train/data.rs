@@ -7,7 +7,7 @@ use crate::progress::note;
 use longhand_gpt::data::{Documents, Rows, TRAIN, Texts, Tokens, VALIDATION, Windows};
 use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
-use longhand_gpt::tokenizer::{Special, Tokenizer};
+use longhand_gpt::tokenizer::{Kind, Special, Tokenizer};
 use longhand_gpt::world::{Split, World};
 use longhand_gpt::world_report::{Stories, stories};
 use std::path::Path;
@@ -88,6 +88,24 @@ pub fn story_data(settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Fa
         opening: first.text,
         stories: Some(StoryData { world, train, validation }),
     })
+}
+
+/// Whether a tokenizer that was made for other texts knows every character, before anything is written.
+///
+/// # Errors
+/// The first character that it does not know.
+pub fn check_characters(texts: Option<&Texts>, settings: &Settings, tokenizer: &Tokenizer) -> Result<(), Failure> {
+    if tokenizer.kind() != Kind::Chars {
+        return Ok(());
+    }
+    let Some(texts) = texts else { return story_data(settings, tokenizer).map(drop) };
+    let mut ids = Vec::new();
+    for text in texts.texts() {
+        ids.clear();
+        let known = tokenizer.encode_into(&text.contents, Special::Text, &mut ids);
+        known.map_err(|e| Failure::new(format!("{}: {e}", text.path.display())))?;
+    }
+    Ok(())
 }
 
 /// Whether the text is long enough, before anything is written.

@@ -80,15 +80,14 @@ pub const TEXT: Defaults = Defaults {
     eval_iters: 20,
 };
 
-/// Peak learning rate of a run that begins with trained weights.
-const TRAINED_LEARNING_RATE: f32 = 5e-5;
+/// Peak learning rate of `--init-from`.
+const INIT_FROM_LEARNING_RATE: f32 = 5e-5;
 
 impl Defaults {
-    /// What goes on with a trained model: its dropout, no more than its context, and a rate that does not undo it.
+    /// What goes on with a trained model: no more than its context, and a rate that does not undo it.
     pub fn with_model(mut self, config: &Config) -> Defaults {
         self.block_size = self.block_size.min(config.n_positions);
-        self.dropout = config.resid_pdrop;
-        self.learning_rate = TRAINED_LEARNING_RATE;
+        self.learning_rate = INIT_FROM_LEARNING_RATE;
         self
     }
 

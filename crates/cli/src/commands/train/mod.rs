@@ -8,7 +8,7 @@ mod running;
 mod settings;
 
 use crate::args::{Command, TrainArgs, access};
-use crate::commands::{newest_run, note_skipped};
+use crate::commands::{check_overwritten, newest_run, note_skipped, whole_path};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -22,7 +22,7 @@ use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::run_dir::{self, Existing, RunDir};
-use longhand_gpt::snapshot::{self, Trained};
+use longhand_gpt::snapshot;
 use longhand_gpt::tokenizer::{Special, Tokenizer};
 use longhand_gpt::train::{Trainer, planned_bytes};
 use longhand_tensor::params::Params;
@@ -73,12 +73,15 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
     }
     let texts = if args.texts.is_empty() { None } else { Some(Texts::read(&args.texts)?) };
     let train_bytes = texts.as_ref().map_or(0, |t| t.train().iter().map(|p| p.len() as u64).sum());
+    let args = &TrainArgs { init_from: args.init_from.as_deref().map(whole_path), ..args.clone() };
     let base = args.init_from.as_ref().map(|folder| snapshot::open(folder, access(args.no_mmap))).transpose()?;
     let settings = Settings::resolve(args, train_bytes, base.as_ref().map(|base| base.model.config()))?;
-    let (tokenizer, params) = match (base, &texts) {
-        (Some(Trained { tokenizer, params, skipped, .. }), _) => {
-            note_skipped(&skipped);
-            (tokenizer, Some(params))
+    let (tokenizer, base) = match (base, &texts) {
+        (Some(base), texts) => {
+            note_skipped(&base.skipped);
+            check_overwritten(args.out_dir.as_deref(), args.overwrite, &base.path)?;
+            data::check_characters(texts.as_ref(), &settings, &base.tokenizer)?;
+            (base.tokenizer, Some((base.path, base.params)))
         }
         (None, Some(texts)) => (texts.tokenizer(settings.tokenizer, settings.vocab_size)?, None),
         (None, None) => (data::story_tokenizer(&settings)?, None),
@@ -86,7 +89,9 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
     if let Some(texts) = &texts {
         data::check_length(texts, &tokenizer, settings.block_size)?;
     }
-    let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size)?;
+    // The weights of a model that the run begins with are in memory already.
+    let held = base.as_ref().map_or(0, |(_, params)| 4 * params.layout().len() as u64);
+    let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size, held)?;
     // Weights and two moments.
     let checkpoint_bytes = 12 * model.layout().len() as u64;
 
@@ -99,25 +104,11 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
         None => (RunDir::fresh(run_dir::RUNS, &name_of(args))?, true),
     };
     let folder = dir.path().to_path_buf();
-    let filled = fill(args, settings, texts, tokenizer, model, params, dir, checkpoint_bytes, workers, began);
+    let filled = fill(args, settings, texts, tokenizer, model, base, dir, checkpoint_bytes, workers, began);
     if filled.is_err() && created {
         let _ = fs::remove_dir_all(&folder);
     }
     filled
-}
-
-/// A trainer that begins: with fresh weights, or with `params`.
-fn new_trainer(
-    workers: &Workers,
-    model: &Gpt,
-    params: Option<Params>,
-    settings: &Settings,
-) -> Result<Trainer, Failure> {
-    let (ctx, model, optim) = (workers.ctx.clone(), model.clone(), settings.optim.clone());
-    Ok(match params {
-        Some(params) => Trainer::with_params(ctx, model, params, optim, settings.seed)?,
-        None => Trainer::new(ctx, model, optim, settings.seed)?,
-    })
 }
 
 /// Writes the data into a new run's folder and sets up its trainer.
@@ -127,7 +118,7 @@ fn fill(
     texts: Option<Texts>,
     tokenizer: Tokenizer,
     model: Gpt,
-    params: Option<Params>,
+    base: Option<(PathBuf, Params)>,
     dir: RunDir,
     checkpoint_bytes: u64,
     workers: &Workers,
@@ -140,26 +131,33 @@ fn fill(
     }
     drop(texts);
     let mut data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
-    let mut trainer = new_trainer(workers, &model, params, &settings)?;
+    let fresh = |s: &Settings| Trainer::new(workers.ctx.clone(), model.clone(), s.optim.clone(), s.seed);
     if let Some(minutes) = args.minutes {
-        let max_iters = minutes::fit(minutes, &mut trainer, &mut data, &settings, workers, began)?;
+        // Speed does not depend on the weights.
+        let max_iters = minutes::fit(minutes, &mut fresh(&settings)?, &mut data, &settings, workers, began)?;
         let fixed = TrainArgs { max_iters: Some(max_iters), ..args.clone() };
-        settings = Settings::resolve(&fixed, data.train_bytes, Some(model.config()))?;
+        let config = settings.init_from.as_ref().map(|(_, config)| config);
+        settings = Settings::resolve(&fixed, data.train_bytes, config)?;
         // From the beginning, with the schedule of the whole run.
-        drop(trainer);
-        let again = |folder| Ok::<_, Error>(snapshot::open_body(folder, access(args.no_mmap))?.params);
-        let params = args.init_from.as_ref().map(again).transpose()?;
-        trainer = new_trainer(workers, &model, params, &settings)?;
         data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
         let command = settings.command(data.train_bytes);
         print_line(&format!("{minutes} minutes are {max_iters} steps here; the same run: {command}"));
     }
+    let Some((checkpoint, params)) = base else {
+        let trainer = fresh(&settings)?;
+        write_settings(&dir, &settings, &Value::Null)?;
+        return assemble(dir, settings, tokenizer, data, trainer);
+    };
+    let origin = json!({
+        "checkpoint": checkpoint.to_string_lossy(), "weights": format!("{:016x}", snapshot::hash(&params)),
+        "config": model.config().to_hf_json(),
+    });
+    let optim = settings.optim.clone();
+    let trainer = Trainer::with_params(workers.ctx.clone(), model, params, optim, settings.seed)?;
     let run = assemble(dir, settings, tokenizer, data, trainer)?;
-    if run.settings.init_from.is_some() {
-        // The run has all that it goes on from, whatever becomes of the folder that it began with.
-        running::save(&run)?;
-    }
-    write_settings(&run.dir, &run.settings)?;
+    // The run has all that it goes on from, whatever becomes of the folder that it began with.
+    running::save(&run)?;
+    write_settings(&run.dir, &run.settings, &origin)?;
     Ok(run)
 }
 
@@ -170,43 +168,36 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
         None => newest_run(false, "resuming")?,
     };
     let dir = RunDir::named(&path, Existing::Resume)?;
-    let stored = read_settings(&dir)?;
-    let checkpoints = dir.checkpoints();
-    let any = fs::read_dir(&checkpoints).is_ok_and(|entries| {
-        entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
-    });
-    let loaded = if any && !checkpoint::steps(&checkpoints)?.is_empty() {
-        Some(checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?)
-    } else {
-        None
-    };
-    // A run that began with another model has had a checkpoint from the beginning.
-    let base = match (&stored.init_from, &loaded) {
-        (Some(_), Some(loaded)) => {
-            let file = loaded.path.join("config.json");
-            Some(Config::from_hf_json(&loaded.config).map_err(|e| e.in_file(&file))?)
-        }
-        (Some(_), None) => return Err(Failure::new(format!("{}: has no checkpoint", checkpoints.display()))),
-        (None, _) => None,
-    };
+    let (stored, base) = read_settings(&dir)?;
     let settings = Settings::resolve(&stored, 0, base.as_ref())?;
     let kept = "a resume keeps the settings of its run";
     if let Some(minutes) = args.minutes {
         return Err(Failure::usage(format!("--minutes {minutes}: {kept}, and --max-iters is {}", settings.max_iters)));
     }
-    let asked = Settings::resolve(&args.over(&stored), 0, base.as_ref())?;
+    let given = TrainArgs { init_from: args.init_from.as_deref().map(whole_path), ..args.clone() };
+    let asked = Settings::resolve(&given.over(&stored), 0, base.as_ref())?;
     if let Some(difference) = asked.difference(&settings) {
         return Err(Failure::usage(format!("{difference}: {kept}")));
     }
     let tokenizer = Tokenizer::load(dir.path())?;
-    let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size)?;
+    let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size, 0)?;
     let data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
     let mut trainer = Trainer::new(workers.ctx.clone(), model, settings.optim.clone(), settings.seed)?;
-    // A run that ended before its first checkpoint begins again.
-    if let Some(loaded) = loaded {
+    let checkpoints = dir.checkpoints();
+    let any = fs::read_dir(&checkpoints).is_ok_and(|entries| {
+        entries.filter_map(Result::ok).any(|e| e.file_name().as_encoded_bytes().starts_with(b"step-"))
+    });
+    if any && !checkpoint::steps(&checkpoints)?.is_empty() {
+        let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
         note_skipped(&loaded.skipped);
         snapshot::restore(trainer.learner_mut(), &loaded)?;
+    } else if base.is_some() {
+        return Err(Failure::new(format!(
+            "{}: no checkpoint here; the run had one from the beginning",
+            checkpoints.display()
+        )));
     }
+    // A run with fresh weights that ended before its first checkpoint begins again.
     print_line(&format!("going on with {} after step {}", dir.path().display(), trainer.steps_done()));
     assemble(dir, settings, tokenizer, data, trainer)
 }
@@ -231,14 +222,15 @@ fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Acces
     }
 }
 
-/// The model, if training it on so many rows of so many tokens fits the memory that there is.
+/// The model, if training it on so many rows of so many tokens fits the memory that there is, of which `held` bytes are
+/// taken already.
 ///
 /// # Errors
 /// A wrong configuration, or more planned bytes than available ones.
-pub fn model_that_fits(config: &Config, batch_size: usize, block_size: usize) -> Result<Gpt, Failure> {
+pub fn model_that_fits(config: &Config, batch_size: usize, block_size: usize, held: u64) -> Result<Gpt, Failure> {
     let shape = format!("{batch_size} rows of {block_size} tokens");
     let what = format!("training {} million parameters on {shape}", config.param_count() / 1_000_000);
-    let available = machine::available_memory().unwrap_or(u64::MAX);
+    let available = machine::available_memory().unwrap_or(u64::MAX).saturating_add(held);
     let refuse =
         |needed| -> Result<Gpt, Failure> { Err(Error::Memory { what: what.clone(), needed, available }.into()) };
     // Weights, gradients and two moments alone; the rest is known when the model is laid out.
@@ -262,18 +254,19 @@ fn name_of(args: &TrainArgs) -> String {
     }
 }
 
-/// Keeps the run's flags in run.json, whole or not at all.
-fn write_settings(dir: &RunDir, settings: &Settings) -> Result<(), Failure> {
-    let text = format!(
-        "{:#}\n",
-        json!({
-            "format": "longhand-run", "version": 1, "longhand": env!("CARGO_PKG_VERSION"), "args": settings.args(),
-        })
-    );
-    Ok(dir.write("run.json", text.as_bytes())?)
+/// Keeps the run's flags in run.json, and what it began with, whole or not at all.
+fn write_settings(dir: &RunDir, settings: &Settings, base: &Value) -> Result<(), Failure> {
+    let mut file = json!({
+        "format": "longhand-run", "version": 1, "longhand": env!("CARGO_PKG_VERSION"), "args": settings.args(),
+    });
+    if !base.is_null() {
+        file["init_from"] = base.clone();
+    }
+    Ok(dir.write("run.json", format!("{file:#}\n").as_bytes())?)
 }
 
-fn read_settings(dir: &RunDir) -> Result<TrainArgs, Failure> {
+/// The flags of a run, and the configuration of the model that it began with.
+fn read_settings(dir: &RunDir) -> Result<(TrainArgs, Option<Config>), Failure> {
     let path = dir.file("run.json");
     let bad = |problem: &str| Failure::new(format!("{}: {problem}", path.display()));
     let text = fs::read(&path).map_err(|e| bad(&e.to_string()))?;
@@ -284,7 +277,10 @@ fn read_settings(dir: &RunDir) -> Result<TrainArgs, Failure> {
     let words = args.iter().map(|a| a.as_str().unwrap_or_default().into());
     let words = std::iter::once("longhand".into()).chain(words);
     match crate::args::parse(words) {
-        Ok(crate::args::Cli { command: Command::Train(args) }) => Ok(*args),
+        Ok(crate::args::Cli { command: Command::Train(args) }) => {
+            let config = args.init_from.is_some().then(|| Config::from_hf_json(&value["init_from"]["config"]));
+            Ok((*args, config.transpose().map_err(|e| e.in_file(&path))?))
+        }
         _ => Err(bad("args: are not those of a run")),
     }
 }

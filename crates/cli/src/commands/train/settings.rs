@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct Settings {
     /// The user's texts; none for the embedded stories.
     pub texts: Vec<PathBuf>,
-    /// The model whose weights and tokenizer the run begins with, and its configuration: sizes are its own then.
+    /// The model whose weights and tokenizer the run begins with, and its configuration: sizes are its own then, and dropout
+    /// where no other is asked for.
     pub init_from: Option<(PathBuf, Config)>,
     pub preset: Option<String>,
     pub arch: Arch,
@@ -21,7 +22,8 @@ pub struct Settings {
     pub n_head: usize,
     pub n_embd: usize,
     pub block_size: usize,
-    pub dropout: f32,
+    /// None for that of `init_from`.
+    pub dropout: Option<f32>,
     pub init_std: f32,
     pub tokenizer: Kind,
     /// For bpe.
@@ -48,7 +50,13 @@ impl Settings {
     /// # Errors
     /// The first value that is out of range.
     pub fn resolve(args: &TrainArgs, train_bytes: u64, base: Option<&Config>) -> Result<Settings> {
-        let init_from = args.init_from.clone().zip(base.cloned());
+        let init_from = match (&args.init_from, base) {
+            (Some(folder), Some(config)) => Some((folder.clone(), config.clone())),
+            (Some(folder), None) => {
+                return Err(Error::config("init_from", folder.display(), "must be given when a run begins"));
+            }
+            (None, _) => None,
+        };
         let stories = args.texts.is_empty();
         let mut d: Defaults = if stories { defaults::STORIES } else { defaults::TEXT };
         if let Some(name) = &args.preset {
@@ -83,6 +91,7 @@ impl Settings {
         let max_iters = args.max_iters.unwrap_or(d.max_iters);
         let learning_rate = args.learning_rate.unwrap_or(d.learning_rate);
         let eval_interval = args.eval_interval.unwrap_or((max_iters / defaults::EVALUATIONS).max(1));
+        let trained = init_from.is_some();
         let settings = Settings {
             texts: args.texts.clone(),
             init_from,
@@ -92,7 +101,7 @@ impl Settings {
             n_head: args.n_head.unwrap_or(d.n_head),
             n_embd: args.n_embd.unwrap_or(d.n_embd),
             block_size: args.block_size.unwrap_or(d.block_size),
-            dropout: args.dropout.unwrap_or(d.dropout),
+            dropout: args.dropout.or((!trained).then_some(d.dropout)),
             init_std: args.init_std.unwrap_or(d.init_std),
             tokenizer,
             vocab_size,
@@ -157,13 +166,13 @@ impl Settings {
     fn config_for(&self, vocab_size: usize) -> Result<Config> {
         if let Some((_, config)) = &self.init_from {
             let mut config = config.clone();
-            config.set_dropout(self.dropout);
+            self.dropout.into_iter().for_each(|p| config.set_dropout(p));
             return Ok(config);
         }
         let mut config = Config::new(self.arch, vocab_size, self.block_size);
         (config.n_layer, config.n_head, config.n_embd) = (self.n_layer, self.n_head, self.n_embd);
         config.initializer_range = self.init_std;
-        config.set_dropout(self.dropout);
+        self.dropout.into_iter().for_each(|p| config.set_dropout(p));
         if let Some(name) = &self.preset {
             config.attention_window = Preset::named(name)?.attention_window;
         }
@@ -210,7 +219,9 @@ impl Settings {
             }
         }
         flag("block-size", self.block_size.to_string());
-        flag("dropout", self.dropout.to_string());
+        if let Some(p) = self.dropout {
+            flag("dropout", p.to_string());
+        }
         flag("batch-size", self.batch_size.to_string());
         flag("gradient-accumulation-steps", self.gradient_accumulation_steps.to_string());
         flag("max-iters", self.max_iters.to_string());

@@ -14,7 +14,8 @@ use core::marker::PhantomData;
 use core::ops::Range;
 use std::sync::Arc;
 
-/// How a packed weight's numbers are kept. Arithmetic is that of f32 either way.
+/// How a packed weight's numbers are kept. Arithmetic is that of f32 either way, unless the context rounds activations
+/// (`Ctx::with_bf16_activations`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WeightType {
     /// As they are.

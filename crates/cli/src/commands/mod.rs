@@ -22,7 +22,7 @@ use crate::progress::note;
 use longhand_gpt::config::Config;
 use longhand_gpt::error::Error;
 use longhand_gpt::finetune::tuned::is_tuned;
-use longhand_gpt::run_dir::{self, RUNS};
+use longhand_gpt::run_dir::{self, Existing, RUNS, RunDir};
 use longhand_gpt::tokenizer::Tokenizer;
 use longhand_tensor::matmul::WeightType;
 use std::fs;
@@ -110,6 +110,33 @@ fn check_overwritten(out_dir: Option<&Path>, overwrite: bool, model: &Path) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// Fills the folder of a new run: `out_dir`, or one of that name in runs/. A folder that was not there before goes away
+/// when filling it fails.
+///
+/// # Errors
+/// A folder that is there and is not to be overwritten; what `fill` says.
+fn in_new_folder<T>(
+    out_dir: Option<&Path>,
+    overwrite: bool,
+    name: &str,
+    fill: impl FnOnce(RunDir) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (dir, created) = match out_dir {
+        Some(path) => {
+            let existed = path.exists();
+            let existing = if overwrite { Existing::Overwrite } else { Existing::Refuse };
+            (RunDir::named(path, existing)?, !existed)
+        }
+        None => (RunDir::fresh(RUNS, name)?, true),
+    };
+    let folder = dir.path().to_path_buf();
+    let filled = fill(dir);
+    if filled.is_err() && created {
+        let _ = fs::remove_dir_all(&folder);
+    }
+    filled
 }
 
 /// A path as a run keeps it.

@@ -5,7 +5,7 @@ mod running;
 
 use crate::args::{Cli, Command, FinetuneArgs, RowArgs, access, parse};
 use crate::commands::train::{quoted, resume_command_of};
-use crate::commands::{check_overwritten, newest_run, note_skipped, whole_path};
+use crate::commands::{check_overwritten, in_new_folder, newest_run, note_skipped, whole_path};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -22,7 +22,7 @@ use longhand_gpt::finetune::net::TaskNet;
 use longhand_gpt::finetune::tuned::{self, Origin};
 use longhand_gpt::finetune::tuner::{Tuner, planned_bytes};
 use longhand_gpt::hash::Hasher;
-use longhand_gpt::run_dir::{self, Existing, RunDir, best_of};
+use longhand_gpt::run_dir::{Existing, RunDir, best_of};
 use longhand_gpt::snapshot::{self, Trained};
 use longhand_gpt::tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -80,20 +80,9 @@ fn begin(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let args = plan::resolved(args, &base, &base_path, &examples)?;
     let planned = Planned::new(&args, &base, &base_path, &examples, held_out, workers)?;
     check_overwritten(args.out_dir.as_deref(), args.overwrite, &base.path)?;
-    let (dir, created) = match &args.out_dir {
-        Some(path) => {
-            let existed = path.exists();
-            let existing = if args.overwrite { Existing::Overwrite } else { Existing::Refuse };
-            (RunDir::named(path, existing)?, !existed)
-        }
-        None => (RunDir::fresh(run_dir::RUNS, &name_of(&args))?, true),
-    };
-    let folder = dir.path().to_path_buf();
-    let filled = fill(args, planned, &base, dir);
-    if filled.is_err() && created {
-        let _ = fs::remove_dir_all(&folder);
-    }
-    filled
+    in_new_folder(args.out_dir.as_deref(), args.overwrite, &name_of(&args), |dir| {
+        fill(args.clone(), planned, &base, dir)
+    })
 }
 
 /// A run before anything is written: whatever is wrong with what was given is wrong here, while an old run in the

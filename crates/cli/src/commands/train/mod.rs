@@ -8,7 +8,7 @@ mod running;
 mod settings;
 
 use crate::args::{Command, TrainArgs, access};
-use crate::commands::{check_overwritten, newest_run, note_skipped, whole_path};
+use crate::commands::{check_overwritten, in_new_folder, newest_run, note_skipped, whole_path};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -21,7 +21,7 @@ use longhand_gpt::data::Texts;
 use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
-use longhand_gpt::run_dir::{self, Existing, RunDir};
+use longhand_gpt::run_dir::{Existing, RunDir};
 use longhand_gpt::snapshot;
 use longhand_gpt::tokenizer::{Special, Tokenizer};
 use longhand_gpt::train::{Trainer, planned_bytes};
@@ -95,20 +95,9 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
     // Weights and two moments.
     let checkpoint_bytes = 12 * model.layout().len() as u64;
 
-    let (dir, created) = match &args.out_dir {
-        Some(path) => {
-            let existed = path.exists();
-            let existing = if args.overwrite { Existing::Overwrite } else { Existing::Refuse };
-            (RunDir::named(path, existing)?, !existed)
-        }
-        None => (RunDir::fresh(run_dir::RUNS, &name_of(args))?, true),
-    };
-    let folder = dir.path().to_path_buf();
-    let filled = fill(args, settings, texts, tokenizer, model, base, dir, checkpoint_bytes, workers, began);
-    if filled.is_err() && created {
-        let _ = fs::remove_dir_all(&folder);
-    }
-    filled
+    in_new_folder(args.out_dir.as_deref(), args.overwrite, &name_of(args), |dir| {
+        fill(args, settings, texts, tokenizer, model, base, dir, checkpoint_bytes, workers, began)
+    })
 }
 
 /// Writes the data into a new run's folder and sets up its trainer.

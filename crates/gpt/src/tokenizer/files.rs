@@ -216,7 +216,7 @@ impl Tokenizer {
         let text = read_limited(merges_path, MAX_FILE)?;
         let text = std::str::from_utf8(&text)
             .map_err(|e| Error::bad_file(merges_path, format!("byte {}", e.valid_up_to()), "", "is not UTF-8"))?;
-        let (mut merges, mut joined) = (Vec::new(), String::new());
+        let mut merges = Vec::new();
         for (i, line) in text.lines().enumerate() {
             if (i == 0 && line.starts_with("#version")) || line.is_empty() {
                 continue;
@@ -225,7 +225,7 @@ impl Tokenizer {
                 Some(limit) => Error::bad_file(merges_path, "format", "", limit),
                 None => Error::bad_file(merges_path, format!("line {}", i + 1), quoted(line), limit),
             };
-            let pair = merge(line.split_once(' '), &vocab, &vocab_name, &mut joined).map_err(wrong)?;
+            let pair = merge(line.split_once(' '), &vocab, &vocab_name).map_err(wrong)?;
             merges.push(pair);
         }
         if merges.is_empty() {
@@ -374,39 +374,34 @@ fn merges(value: &Value, vocab: &HashMap<String, u32>) -> Result<Vec<(u32, u32)>
     let Some(items) = value.as_array() else {
         return Err(Error::config("model.merges", shown(value), "must be an array"));
     };
-    let mut joined = String::new();
     let merge = |(rank, item): (usize, &Value)| {
         let pair = match item {
             Value::String(s) => s.split_once(' '),
             Value::Array(two) if two.len() == 2 => two[0].as_str().zip(two[1].as_str()),
             _ => None,
         };
-        merge(pair, vocab, "model.vocab", &mut joined)
+        merge(pair, vocab, "model.vocab")
             .map_err(|limit| Error::config(format!("model.merges[{rank}]"), shown(item), limit))
     };
     items.iter().enumerate().map(merge).collect()
 }
 
 /// The ids of a pair whose tokens, and the token they become, are in the vocabulary, which stands at `place`; else what the
-/// pair must be. `joined` is room for that token.
+/// pair must be.
 fn merge(
     pair: Option<(&str, &str)>,
     vocab: &HashMap<String, u32>,
     place: &str,
-    joined: &mut String,
 ) -> std::result::Result<(u32, u32), String> {
     let Some((a, b)) = pair.filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(' ')) else {
         return Err("must be two tokens".into());
     };
-    joined.clear();
-    joined.push_str(a);
-    joined.push_str(b);
     let id = |token: &str| {
         let none = || format!("names the token {}, which {place} does not have", quoted(token));
         vocab.get(token).copied().ok_or_else(none)
     };
     let pair = (id(a)?, id(b)?);
-    id(joined)?;
+    id(&format!("{a}{b}"))?;
     Ok(pair)
 }
 

@@ -39,6 +39,7 @@ mod weight;
 
 pub use bias::bias_backward;
 pub use epilogue::Epilogue;
+pub use params::FEW_BF16;
 pub(crate) use weight::{Numbers, pack_into};
 pub use weight::{Weight, WeightType};
 
@@ -51,7 +52,7 @@ use crate::simd::dispatch_on;
 use epilogue::RawEpilogue;
 use microkernel::{Packing, Tile, TileShape, run_tiles};
 use pack::{PackA, PackB, Tiles};
-use params::{FEW_BF16, NARROW, PANEL, SMALL_M, STRIP};
+use params::{NARROW, PANEL, SMALL_M, STRIP};
 use turned::{Turned, most_rows, run_turned};
 use weight::{Narrow, Pair, Panel, Widen};
 
@@ -99,7 +100,7 @@ impl Operand<'_> {
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
 /// Cost: 2·M·N·K flops. A is packed once, B at best once for 792 rows of C (AVX-512: 1,056);
 /// scratch 4·M·K bytes, at most about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB
-/// a task (256).
+/// a task (256). Products of bf16 take 2·M·K bytes more, for the rounded rows.
 /// Numerics: the chain in the module's text, bit for bit (not with `Ctx::with_bf16_activations`); K = 0 leaves +0 or the
 /// old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
@@ -193,7 +194,7 @@ fn multiply(
     // is too much even for one row block.
     let (depths, groups) = (product.depths.len(), Tiles::new(cut.tm, shape.mr).groups());
     let block = (cut.tm * product.kc).next_multiple_of(16);
-    let span = params::span(block, depths, cut.together, packed_a);
+    let span = params::span(block, depths, &cut, packed_a, blocks.near);
     let mut packed = ctx.scratch(shape::product3("matmul", cut.together, span, block)?);
     for (first, pc) in
         (0..cut.rows).step_by(cut.together).flat_map(|i| (0..depths).step_by(span).map(move |pc| (i, pc)))

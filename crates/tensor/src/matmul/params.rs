@@ -1,7 +1,7 @@
 //! Block sizes, each with its reason and the hardware it was chosen on.
 //!
-//! None of them can move a bit: an output is one chain over k whatever the blocks are, and between two KC blocks
-//! it rests in C as the f32 it is.
+//! None of them can move a bit of f32 (`FEW_BF16` says which rows products of bf16 take): an output is one chain over k
+//! whatever the blocks are, and between two KC blocks it rests in C as the f32 it is.
 //!
 //! ```text
 //! constant   value  reason
@@ -16,6 +16,11 @@
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            352    `TWO_PANELS`: 352 × 1,024 f32 is 1.4 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB,
 //!                   whose L3 keeps up
+//! NEAR       4 MiB  of packed A, the row blocks of a task over the steps of a pass: `ONE_PANEL`. Every task of a pass reads
+//!                   it again, some 32 times in dW of 4,096 tokens, and an L3 that neighbours use does not hold 12 MiB. On
+//!                   Zen 3 dW of a GPT-2 over 4,096 tokens is 1.04 to 1.45 times as fast as with all of k in a pass;
+//!                   2 MiB do the same, 6 and 8 less. Each pass visits C once more
+//!            none   `TWO_PANELS`: not measured; on Zen 5 dW in parts of k gains nothing
 //! TALL       3      row blocks for which a strip of B is packed once, where that leaves enough tasks: packing B is 3 to
 //!                   6% of a product of one block of rows
 //! STRIP      4      panels of B packed at once: 256 B of a row, whole cache lines, into 96 or 256 KiB beside A
@@ -34,16 +39,18 @@ pub(super) const STRIP: usize = 4;
 /// The most row blocks of a task.
 const TALL: usize = 3;
 
-/// The most rows of A in a block, and steps of k between two visits to C.
+/// The most rows of A in a block, steps of k between two visits to C, and the part of the room for packed A, 1/`near`, that
+/// the row blocks of a task take in a pass over some of k, where there are passes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Blocks {
     pub mc: usize,
     pub kc: usize,
+    pub near: Option<usize>,
 }
 
 /// Blocks for tiles one panel wide, and for wider ones.
-pub(super) const ONE_PANEL: Blocks = Blocks { mc: 264, kc: 384 };
-pub(super) const TWO_PANELS: Blocks = Blocks { mc: 352, kc: 1024 };
+pub(super) const ONE_PANEL: Blocks = Blocks { mc: 264, kc: 384, near: Some(4) };
+pub(super) const TWO_PANELS: Blocks = Blocks { mc: 352, kc: 1024, near: None };
 
 /// Blocks for tiles of `nv` panels.
 pub(super) fn blocks(nv: usize) -> Blocks {
@@ -54,9 +61,10 @@ pub(super) fn blocks(nv: usize) -> Blocks {
 /// generation.
 pub(super) const SMALL_M: usize = 8;
 
-/// As `SMALL_M` for a weight of bfloat16, whose halves are widened anew for every eight rows: on Zen 5 1.3 to 1.4 times as
-/// fast with 16 rows as widening a strip once, 1.1 to 1.2 with 32; with 48 both take as long.
-pub(super) const FEW_BF16: usize = 32;
+/// Rows up to which A is read in place, in f32 also with `Ctx::with_bf16_activations`, beside a weight of bfloat16, whose
+/// halves are widened anew for every eight rows: on Zen 5 1.3 to 1.4 times as fast with 16 rows as widening a strip once,
+/// 1.1 to 1.2 with 32; with 48 both take as long.
+pub const FEW_BF16: usize = 32;
 
 /// Columns of C up to which packing A costs more than it saves on a tile of 6 rows: 5% at 128, nothing at 384.
 pub(super) const NARROW: usize = 128;
@@ -153,10 +161,14 @@ fn share(all: usize, most: usize) -> usize {
 }
 
 /// Blocks of k that are packed and multiplied before the next ones, of `depths` blocks of `block` floats: all of them if
-/// `packed` floats hold them, else what stays in an L2 of 2 MiB. With K = 50,257, the gradient of a GPT-2's last layer,
-/// each task would read 53 MB of packed A from memory; one pass after the other, all tasks share what they read of it.
-pub(super) fn span(block: usize, depths: usize, together: usize, packed: usize) -> usize {
-    if together > 1 || block.saturating_mul(depths) <= packed { depths } else { (packed / 8 / block).clamp(1, depths) }
+/// `packed` floats hold them, else what stays in an L2 of 2 MiB; and for tasks of several row blocks no more than a
+/// `near`-th of `packed` holds. With K = 50,257, the gradient of a GPT-2's last layer, each task would read 53 MB of packed
+/// A from memory; one pass after the other, all tasks share what they read of it.
+pub(super) fn span(block: usize, depths: usize, cut: &Cut, packed: usize, near: Option<usize>) -> usize {
+    let all = block.saturating_mul(depths) <= packed || cut.together > 1;
+    let most = if all { depths } else { (packed / 8 / block).clamp(1, depths) };
+    let near = near.map_or(depths, |near| packed / near / (cut.tall * block));
+    share(depths, most.min(near).max(1))
 }
 
 /// Groups of A's tiles, of `kc` steps, that one task packs: 16,384 floats, some 4 µs, or one group if that is more.
@@ -175,12 +187,19 @@ mod tests {
 
     #[test]
     fn k_is_cut_into_spans_where_one_block_of_rows_is_too_much() {
-        assert_eq!(span(264 * 768, 131, 1, PACKED_A), 2);
-        assert_eq!(span(264 * 384, 131, 1, PACKED_A), 5);
-        assert_eq!(span(528 * 768, 66, 1, PACKED_A), 1);
-        assert_eq!(span(352 * 1024, 50, 1, PACKED_A), 1);
-        assert_eq!(span(264 * 384, 8, 1, PACKED_A), 8);
-        assert_eq!(span(264 * 384, 20, 2, PACKED_A), 20);
+        let whole = |block: usize, depths: usize, together: usize| {
+            let cut = Cut { tm: 264, tn: 768, rows: together, cols: 1, together, tall: together.min(TALL) };
+            (span(block, depths, &cut, PACKED_A, None), span(block, depths, &cut, PACKED_A, ONE_PANEL.near))
+        };
+        assert_eq!(whole(264 * 768, 131, 1), (2, 2));
+        assert_eq!(whole(264 * 384, 131, 1), (5, 5));
+        assert_eq!(whole(528 * 768, 66, 1).0, 1);
+        assert_eq!(whole(352 * 1024, 50, 1).0, 1);
+        assert_eq!(whole(264 * 384, 8, 1), (8, 8));
+        assert_eq!(whole(264 * 384, 20, 2), (20, 5));
+        // dW of 768 channels over 4,096 tokens: four passes, as nearly alike as can be.
+        assert_eq!(whole(256 * 373, 11, 3), (11, 3));
+        assert_eq!(whole(264 * 384, 8, 1 << 20).1, 3);
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn every_layout_equals_the_chain() {
 fn blocks_and_tasks_equal_the_chain() {
     let both = Case { bias: true, gelu: Some(GeluKind::Tanh), residual: true, ..PLAIN };
     // Two blocks of k, two blocks of rows, several tasks, few rows over several blocks of k.
-    for Blocks { mc, kc } in [ONE_PANEL, TWO_PANELS] {
+    for Blocks { mc, kc, .. } in [ONE_PANEL, TWO_PANELS] {
         check(Case { m: 20, n: 40, k: 2 * kc + 1, acc: Accumulate::Add, ..both });
         check(Case { m: mc + 5, n: 30, k: 33, ..both });
         check(Case { m: mc + 5, n: 140, k: 70, a: Transposed, ..both });
@@ -189,7 +189,7 @@ fn blocks_and_tasks_equal_the_chain() {
             check(Case { m: mc + 5, n: 140, k: kc + 9, a, ..both });
         }
         check(Case { m: 3, n: 300, k: 2 * kc + 77, b: Transposed, acc: Accumulate::Add, ..both });
-        // Tasks of several blocks of rows, the last one of fewer; with several blocks of k; in several groups.
+        // Tasks of several blocks of rows, the last one of fewer; with several blocks of k, in passes; in several groups.
         check(Case { m: 4 * mc + 3, n: 20, k: 40, a: Transposed, acc: Accumulate::Add, ..both });
         check(Case { m: 4 * mc + 3, n: 2, k: kc + 9, a: Transposed, ..both });
         assert!(cut(4 * mc + 3, 20, 40, mc, PACKED_A).tall > 1 && cut(4 * mc + 3, 2, kc + 9, mc, PACKED_A).tall > 1);

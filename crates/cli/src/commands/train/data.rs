@@ -108,6 +108,19 @@ pub fn check_characters(texts: Option<&Texts>, settings: &Settings, tokenizer: &
     Ok(())
 }
 
+/// Whether a tokenizer that was made for other texts can tell the end of a story, before anything is written.
+///
+/// # Errors
+/// It has no end-of-text token.
+pub fn check_end(tokenizer: &Tokenizer) -> Result<(), Failure> {
+    match tokenizer.end_id() {
+        Some(_) => Ok(()),
+        None => Err(Failure::new(
+            "the tokenizer has no end-of-text token, which ends each of the embedded stories: give a text",
+        )),
+    }
+}
+
 /// Whether the text is long enough, before anything is written.
 ///
 /// # Errors
@@ -124,7 +137,9 @@ pub fn check_length(texts: &Texts, tokenizer: &Tokenizer, block: usize) -> Resul
     let count = |parts: &[&str]| -> Result<usize, Failure> {
         let mut ids = Vec::new();
         parts.iter().try_for_each(|p| tokenizer.encode_into(p, Special::Text, &mut ids))?;
-        Ok(ids.len() + parts.len() - 1)
+        // An end of text stands between two texts, where the tokenizer has one.
+        let ends = if tokenizer.end_id().is_some() { parts.len() - 1 } else { 0 };
+        Ok(ids.len() + ends)
     };
     let (train, validation) = (count(&train)?, count(&validation)?);
     if train > block && validation >= 2 {

@@ -88,9 +88,18 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
     };
     if let Some(texts) = &texts {
         data::check_length(texts, &tokenizer, settings.block_size)?;
+    } else {
+        data::check_end(&tokenizer)?;
     }
-    // The weights of a model that the run begins with are in memory already.
-    let held = base.as_ref().map_or(0, |(_, params)| 4 * params.layout().len() as u64);
+    if let Some(prompt) = &settings.prompt {
+        tokenizer.encode_prompt(prompt, Special::Parse)?;
+    }
+    // The weights of a model that the run begins with are in memory already, and become the trainer's; with --minutes another
+    // trainer, with its own, finds the speed.
+    let held = match &base {
+        Some((_, params)) if args.minutes.is_none() => 4 * params.layout().len() as u64,
+        _ => 0,
+    };
     let model = model_that_fits(&settings.config(&tokenizer)?, settings.batch_size, settings.block_size, held)?;
     // Weights and two moments.
     let checkpoint_bytes = 12 * model.layout().len() as u64;

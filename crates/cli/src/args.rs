@@ -271,7 +271,8 @@ pub struct GenerateArgs {
     /// How weights are kept in memory: f32, or bf16 for half the bytes and the same arithmetic on rounded weights.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
     pub weights: String,
-    /// How activations meet weights of bf16 in prompts: f32, or bf16 for twice the arithmetic on CPUs that multiply bf16.
+    /// How activations meet weights of bf16 where more than 32 rows are read together, as in prompts: f32, or bf16 for twice the
+    /// arithmetic on CPUs that multiply bf16.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
     pub activations: String,
     /// At the context's end, forget its first half and go on.

@@ -1,7 +1,7 @@
 //! Prompts to text: tokens in, characters out as they become known, until something ends them.
 //!
 //! What is drawn for a prompt depends on the weights, the prompt, the options and the prompt's number alone, not on
-//! what is continued beside it.
+//! what is continued beside it (but for `Ctx::with_bf16_activations`).
 
 use crate::error::Result;
 use crate::generate::{Session, check_prompt};

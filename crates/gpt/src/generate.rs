@@ -1,7 +1,8 @@
 //! Generation: a model, packed weights, a KV cache with one slot a sequence, and a sampler.
 //!
 //! A sequence's logits are the same bits alone or beside others, token by token or in one pass, and with the
-//! cache or by recomputing everything.
+//! cache or by recomputing everything. With `Ctx::with_bf16_activations` that holds for any number of threads alone: what
+//! is rounded depends on how many rows of all sequences are read together.
 
 use crate::config::Config;
 use crate::error::{Error, Result};

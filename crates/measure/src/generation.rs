@@ -44,6 +44,14 @@ impl Task {
         }
     }
 
+    /// Rows of the largest pass: of the prompts.
+    pub fn most_rows(self) -> usize {
+        match self {
+            Task::Read(tokens) => tokens,
+            Task::Write { texts, .. } => texts * PROMPT,
+        }
+    }
+
     /// `pp512`, `tg128`, and `tg128b8` for eight texts at once.
     pub fn test(self) -> String {
         match self {

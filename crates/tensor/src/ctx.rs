@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 /// The first argument of every public op.
 ///
 /// Cloning is cheap and shares the scratch memory and the recorder. Results do not depend on `threads`, nor, within a
-/// rounding class, on `isa`.
+/// rounding class, on `isa` (with `with_bf16_activations` they do).
 #[derive(Clone, Debug)]
 pub struct Ctx {
     isa: Isa,

@@ -97,7 +97,8 @@ pub struct BenchGenerateArgs {
     /// How weights are kept in memory: f32, bf16; several give rows each.
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', default_value = "f32", value_parser = ["f32", "bf16"])]
     pub weights: Vec<String>,
-    /// How activations meet weights of bf16 in prompts: f32, or bf16 for twice the arithmetic on CPUs that multiply bf16.
+    /// How activations meet weights of bf16 where more than 32 rows are read together, as in prompts: f32, or bf16 for twice the
+    /// arithmetic on CPUs that multiply bf16.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "bf16"])]
     pub activations: String,
     /// Threads [default: the cores granted to this process].

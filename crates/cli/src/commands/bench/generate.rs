@@ -19,6 +19,7 @@ use longhand_measure::roofline::{Level, Peak};
 use longhand_measure::sampling::median;
 use longhand_measure::streams::{Stream, Traffic};
 use longhand_tensor::exec::PackedParams;
+use longhand_tensor::matmul::FEW_BF16;
 use longhand_tensor::parallel;
 use longhand_tensor::params::Params;
 use serde_json::json;
@@ -39,6 +40,9 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     }
     let mut workers = Workers::new(args.threads)?;
     set_activations(&mut workers, &args.activations, &args.weights)?;
+    if args.svg.is_some() && workers.ctx.bf16_activations() {
+        return Err(Failure::usage("svg: draws the roof of f32, which is not that of --activations bf16"));
+    }
     let (name, model, params) = model(args)?;
     let context = model.config().n_positions;
     let refused = |name: &str, n: usize, most: usize| {
@@ -75,9 +79,6 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
     }
     let (mut roofs, mut points, mut peak) = (Vec::new(), Vec::new(), 0.0f64);
     for kind in &args.weights {
-        // As it is shown: what is multiplied where it is not f32.
-        let multiplied = kind == "bf16" && workers.ctx.bf16_activations();
-        let shown = if multiplied { "bf16·bf16" } else { kind };
         let packed = workers.run(|| PackedParams::pack_as(&workers.ctx, &params, weight_type(kind)))?;
         let bytes = packed.bytes();
         // A token reads every weight once: what a stream of as many bytes takes.
@@ -102,9 +103,12 @@ pub fn run(args: &BenchGenerateArgs) -> Result<u8, Failure> {
             let reads = matches!(task, Task::Read(_));
             let of_bandwidth = (!reads).then(|| mean * bytes as f64 / bandwidth / task.texts() as f64);
             let test = task.test();
+            // As it is shown: what is multiplied where not all of it is f32.
+            let multiplied = kind == "bf16" && workers.ctx.bf16_activations() && task.most_rows() > FEW_BF16;
+            let shown = if multiplied { "bf16·bf16" } else { kind };
             let median = median(seconds);
             let point = Point {
-                name: format!("{}/{test}/{kind}", if reads { "prefill" } else { "generate" }),
+                name: format!("{}/{test}/{shown}", if reads { "prefill" } else { "generate" }),
                 flops: task.flops(model.config()),
                 bytes: task.bytes(model.config(), bytes),
                 seconds: median,

@@ -35,7 +35,8 @@ fuzz_target!(|input: Input<'_>| {
             }
         };
         if let Some(opened) = bounded(|| snapshot::open(from, access)) {
-            assert_eq!(opened.tokenizer.vocab_size(), opened.model.config().vocab_size);
+            // A run that began with a padded table has a wider one than its tokenizer.
+            assert!(opened.tokenizer.vocab_size() <= opened.model.config().vocab_size);
             exercise(&opened.tokenizer, "to be");
         }
     });

@@ -25,9 +25,10 @@ impl Instruction {
     pub fn is_vector(&self) -> bool {
         self.operands.contains("%ymm") || self.operands.contains("%zmm")
     }
-    /// Whether it multiplies and adds 8 or 16 floats.
+    /// Whether it multiplies and adds 8 or 16 floats, or 16 pairs of bfloat16.
     pub fn is_vector_fma(&self) -> bool {
-        ["vfmadd", "vfmsub", "vfnmadd", "vfnmsub"].iter().any(|f| self.mnemonic.starts_with(f)) && self.is_vector()
+        ["vfmadd", "vfmsub", "vfnmadd", "vfnmsub", "vdpbf16ps"].iter().any(|f| self.mnemonic.starts_with(f))
+            && self.is_vector()
     }
     /// Whether it reads or writes a whole vector on the stack. A broadcast reads one float, which is no spill.
     fn is_spill(&self, frame_pointer: bool) -> bool {

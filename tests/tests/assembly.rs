@@ -60,6 +60,7 @@ const MICROKERNELS: &[(&str, &str)] = &[
     (ISAS[0], "matmul::microkernel::MatmulTiles<6, 1, 0>"),
     (ISAS[0], "matmul::microkernel::MatmulTiles<"),
     (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>"),
+    (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 4>"),
     (ISAS[1], "matmul::microkernel::MatmulTiles<"),
     (ISAS[0], "matmul::turned::Rows"),
     (ISAS[1], "matmul::turned::Rows"),
@@ -164,6 +165,7 @@ fn the_full_tiles_hold_exactly_their_multiply_adds() {
     for (isa, kernel, fmas) in [
         (ISAS[0], "matmul::microkernel::MatmulTiles<6, 1, 0>", 6 * 2),
         (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>", 14 * 2),
+        (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 4>", 14 * 2),
     ] {
         let tile = tensor().iter().find(|f| f.name.contains(isa) && f.name.contains(kernel));
         let inner = tile.and_then(Function::inner_loop).unwrap_or_else(|| panic!("no loop in {isa}{kernel}"));

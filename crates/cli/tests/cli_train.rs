@@ -248,6 +248,7 @@ fn a_trained_model_is_trained_further() {
     let (gone, hf) = (whole_path("gone"), whole_path("hf"));
     assert_eq!(line, format!("--init-from {gone}, not {hf}: a resume keeps the settings of its run"));
     assert_eq!(weights(&f.run("train --resume --out-dir r5").good()), weights(&whole));
+    f.run("train --resume --out-dir r5 --init-from hf").good();
     let line = f.run("train --resume --out-dir base --init-from gone").refused(2);
     assert_eq!(line, format!("init_from = {gone}: must be given when a run begins"));
     assert!(fs::read_to_string(f.path().join("r5/run.json")).unwrap().contains("\"weights\": \""));
@@ -288,6 +289,8 @@ fn a_run_that_begins_with_a_model_loses_nothing() {
     let line = f.run("train z.txt --init-from base --out-dir old --overwrite").refused(1);
     assert!(line.starts_with("z.txt: the character 'z' (U+007A) at position 0 "), "{line}");
     let line = f.run("train --init-from base --out-dir old --overwrite").refused(1);
+    assert!(line.starts_with("the character "), "{line}");
+    let line = f.run("train t.txt --init-from base --prompt \u{17C} --out-dir old --overwrite").refused(1);
     assert!(line.starts_with("the character "), "{line}");
     assert_eq!((f.snapshot("base"), f.snapshot("old")), (before, old));
 

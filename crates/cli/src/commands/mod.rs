@@ -105,7 +105,7 @@ fn check_overwritten(out_dir: Option<&Path>, overwrite: bool, model: &Path) -> R
     let whole = |path: &Path| path.canonicalize().ok();
     match out_dir.filter(|_| overwrite) {
         Some(path) if whole(path).zip(whole(model)).is_some_and(|(folder, model)| model.starts_with(folder)) => {
-            let problem = "holds the model that the run is to begin with: choose another folder";
+            let problem = "holds the model that is to be tuned: choose another folder";
             Err(Failure::usage(format!("--overwrite: {} {problem}", path.display())))
         }
         _ => Ok(()),
@@ -139,8 +139,13 @@ fn in_new_folder<T>(
     filled
 }
 
-/// A path as a run keeps it, also when nothing is there any more.
+/// A path as a run keeps it.
 fn whole_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// A path to compare with one that a run has kept, also when nothing is there any more.
+fn kept_path(path: &Path) -> PathBuf {
     path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf())
 }
 

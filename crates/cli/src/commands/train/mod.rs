@@ -8,7 +8,7 @@ mod running;
 mod settings;
 
 use crate::args::{Command, TrainArgs, access};
-use crate::commands::{check_overwritten, in_new_folder, newest_run, note_skipped, whole_path};
+use crate::commands::{check_overwritten, in_new_folder, kept_path, newest_run, note_skipped, whole_path};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -172,7 +172,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     if let Some(minutes) = args.minutes {
         return Err(Failure::usage(format!("--minutes {minutes}: {kept}, and --max-iters is {}", settings.max_iters)));
     }
-    let given = TrainArgs { init_from: args.init_from.as_deref().map(whole_path), ..args.clone() };
+    let given = TrainArgs { init_from: args.init_from.as_deref().map(kept_path), ..args.clone() };
     let asked = Settings::resolve(&given.over(&stored), 0, base.as_ref())?;
     if let Some(difference) = asked.difference(&settings) {
         return Err(Failure::usage(format!("{difference}: {kept}")));

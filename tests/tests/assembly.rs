@@ -159,18 +159,19 @@ fn kernels_are_compiled_whole_and_microkernels_stay_in_registers() {
     }
 }
 
-/// A full tile is its multiply-adds and nothing to wait for: MR × NV of them a step of k, four steps written out.
+/// A full tile is its multiply-adds and nothing to wait for: MR × NV of them a step of k, four steps written out, but one of
+/// pairs of bfloat16, whose instruction the compiler does not see through.
 #[test]
 fn the_full_tiles_hold_exactly_their_multiply_adds() {
-    for (isa, kernel, fmas) in [
-        (ISAS[0], "matmul::microkernel::MatmulTiles<6, 1, 0>", 6 * 2),
-        (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>", 14 * 2),
-        (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 4>", 14 * 2),
+    for (isa, kernel, steps, fmas) in [
+        (ISAS[0], "matmul::microkernel::MatmulTiles<6, 1, 0>", 4, 6 * 2),
+        (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 0>", 4, 14 * 2),
+        (ISAS[1], "matmul::microkernel::MatmulTiles<14, 2, 4>", 1, 14 * 2),
     ] {
         let tile = tensor().iter().find(|f| f.name.contains(isa) && f.name.contains(kernel));
         let inner = tile.and_then(Function::inner_loop).unwrap_or_else(|| panic!("no loop in {isa}{kernel}"));
         let n = inner.iter().filter(|i| i.is_vector_fma()).count();
-        assert_eq!(n, 4 * fmas, "{isa}{kernel}: multiply-adds in the loop, {fmas} a step of k");
+        assert_eq!(n, steps * fmas, "{isa}{kernel}: multiply-adds in the loop, {fmas} a step of k");
     }
 }
 

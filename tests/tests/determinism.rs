@@ -202,6 +202,20 @@ fn greedy(ctx: &Ctx, model: &Gpt, weights: Weights, prompts: &[Vec<u32>], count:
     texts
 }
 
+/// Eight prompts of other lengths, the first of 16 tokens.
+fn eight_prompts() -> Vec<Vec<u32>> {
+    (0..8).map(|i| tokens(if i == 0 { 16 } else { 1 + 9 * i }, 30 + i as u64)).collect()
+}
+
+/// `count` tokens behind prompts at once: each has the tokens and bits that it has alone.
+fn together_is_alone(ctx: &Ctx, model: &Gpt, weights: Weights, prompts: &[Vec<u32>], count: usize) {
+    let together = greedy(ctx, model, weights, prompts, count);
+    for (prompt, together) in prompts.iter().zip(&together) {
+        let alone = greedy(ctx, model, weights, std::slice::from_ref(prompt), count);
+        assert!(alone[0] == *together, "{:?} {}: a prompt of {}", model.config().arch, ctx.isa(), prompt.len());
+    }
+}
+
 /// A narrow model of GPT-1's and GPT-2's whole contexts: the prompt of 16 tokens and 496 or 512 more.
 #[test]
 fn greedy_text_is_that_of_recomputation_and_of_eight_prompts_each_has_its_own() {
@@ -212,8 +226,7 @@ fn greedy_text_is_that_of_recomputation_and_of_eight_prompts_each_has_its_own() 
         let model = Gpt::new(&config).unwrap();
         let params = model.init(4).unwrap();
         let packed = PackedParams::pack(&Ctx::default(), &params).unwrap();
-        let prompts: Vec<Vec<u32>> =
-            (0..8).map(|i| tokens(if i == 0 { 16 } else { 1 + 9 * i }, 30 + i as u64)).collect();
+        let prompts = eight_prompts();
         for isa in Isa::available() {
             let ctx = Ctx::new(isa);
             let (text, bits) = &greedy(&ctx, &model, Weights::Packed(&packed), &prompts[..1], count)[0];
@@ -223,11 +236,7 @@ fn greedy_text_is_that_of_recomputation_and_of_eight_prompts_each_has_its_own() 
                 assert_eq!(likeliest(&floats, 1)[0].0, text[n], "{arch:?} {isa} token {n}");
                 assert!(logits == bits[(n - 16) * VOCABULARY..][..VOCABULARY], "{arch:?} {isa} token {n}");
             }
-            let together = greedy(&ctx, &model, Weights::Packed(&packed), &prompts, 40);
-            for (prompt, together) in prompts.iter().zip(&together) {
-                let alone = greedy(&ctx, &model, Weights::Packed(&packed), std::slice::from_ref(prompt), 40);
-                assert!(alone[0] == *together, "{arch:?} {isa}: a prompt of {}", prompt.len());
-            }
+            together_is_alone(&ctx, &model, Weights::Packed(&packed), &prompts, 40);
         }
     }
 }
@@ -243,8 +252,7 @@ fn greedy_text_of_gpt1_and_gpt2_is_that_of_one_pass() {
         let model = Gpt::new(&config).unwrap();
         let params = model.init(4).unwrap();
         let packed = PackedParams::pack(&Ctx::default(), &params).unwrap();
-        let prompts: Vec<Vec<u32>> =
-            (0..8).map(|i| tokens(if i == 0 { 16 } else { 1 + 9 * i }, 30 + i as u64)).collect();
+        let prompts = eight_prompts();
         for isa in Isa::available() {
             let ctx = Ctx::new(isa);
             let (text, bits) = &greedy(&ctx, &model, Weights::Packed(&packed), &prompts[..1], count)[0];
@@ -256,11 +264,7 @@ fn greedy_text_of_gpt1_and_gpt2_is_that_of_one_pass() {
                 assert_eq!(likeliest(&floats, 1)[0].0, text[row + 1], "{preset} {isa} token {}", row + 1);
                 assert!(logits == &bits[(row - 15) * vocabulary..][..vocabulary], "{preset} {isa} row {row}");
             }
-            let together = greedy(&ctx, &model, Weights::Packed(&packed), &prompts, 8);
-            for (prompt, together) in prompts.iter().zip(&together) {
-                let alone = greedy(&ctx, &model, Weights::Packed(&packed), std::slice::from_ref(prompt), 8);
-                assert!(alone[0] == *together, "{preset} {isa}: a prompt of {}", prompt.len());
-            }
+            together_is_alone(&ctx, &model, Weights::Packed(&packed), &prompts, 8);
             println!("{preset} on {isa}: {count} tokens behind 16, bits equal; eight prompts alone and together");
         }
     }

@@ -146,7 +146,8 @@ fn whole_path(path: &Path) -> PathBuf {
 
 /// A path to compare with one that a run has kept, also when nothing is there any more.
 fn kept_path(path: &Path) -> PathBuf {
-    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf())
+    let whole = whole_path(path);
+    std::path::absolute(&whole).unwrap_or(whole)
 }
 
 /// Has `workers` multiply bf16 where `--activations` asks for it.

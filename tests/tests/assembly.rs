@@ -159,8 +159,8 @@ fn kernels_are_compiled_whole_and_microkernels_stay_in_registers() {
     }
 }
 
-/// A full tile is its multiply-adds and nothing to wait for: MR × NV of them a step of k, four steps written out, but one of
-/// pairs of bfloat16, whose instruction the compiler does not see through.
+/// A full tile is its multiply-adds and nothing to wait for: MR × NV of them a step of k, four steps written out, of pairs of
+/// bfloat16 one.
 #[test]
 fn the_full_tiles_hold_exactly_their_multiply_adds() {
     for (isa, kernel, steps, fmas) in [

@@ -216,7 +216,7 @@ fn together_is_alone(ctx: &Ctx, model: &Gpt, weights: Weights, prompts: &[Vec<u3
     }
 }
 
-/// A narrow model of GPT-1's and GPT-2's whole contexts: the prompt of 16 tokens and 496 or 512 more.
+/// A narrow model with GPT-1's and GPT-2's contexts: the prompt of 16 tokens and 496 (all that fit) or 512 more.
 #[test]
 fn greedy_text_is_that_of_recomputation_and_of_eight_prompts_each_has_its_own() {
     for (arch, context, count) in [(Arch::Gpt1, 512, 496), (Arch::Gpt2, 1024, 512)] {

@@ -248,7 +248,9 @@ fn a_trained_model_is_trained_further() {
     let (gone, hf) = (whole_path("gone"), whole_path("hf"));
     assert_eq!(line, format!("--init-from {gone}, not {hf}: a resume keeps the settings of its run"));
     assert_eq!(weights(&f.run("train --resume --out-dir r5").good()), weights(&whole));
-    f.run("train --resume --out-dir r5 --init-from hf").good();
+    for hf in ["hf", "hf/", "base/../hf"] {
+        f.run(&format!("train --resume --out-dir r5 --init-from {hf}")).good();
+    }
     let line = f.run("train --resume --out-dir base --init-from gone").refused(2);
     assert_eq!(line, format!("init_from = {gone}: must be given when a run begins"));
     assert!(fs::read_to_string(f.path().join("r5/run.json")).unwrap().contains("\"weights\": \""));
@@ -324,6 +326,44 @@ fn a_run_that_begins_with_a_model_loses_nothing() {
     let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap();
     let of = |key: &str| kept[key].as_f64().unwrap();
     assert_eq!(["embd_pdrop", "attn_pdrop", "resid_pdrop", "vocab_size"].map(of), [0.3, 0.0, 0.2, 320.0]);
+}
+
+/// A text of fewer tokens than it looks, and a tokenizer without an end of text (GPT-1's published one): an old run outlives
+/// what they cannot do, and samples of a text without words begin with what it has.
+#[test]
+fn what_a_tokenizer_lacks_is_said_before_anything_is_lost() {
+    let f = Folder::new("lacks");
+    f.text();
+    f.write("rule.txt", "=".repeat(20_000));
+    f.write("stars.txt", "* * * * * * * *\n".repeat(400));
+    f.run(&f.tiny("--max-iters 1 --out-dir old")).good();
+    let old = f.snapshot("old");
+    let bpe = "--tokenizer bpe --vocab-size 300 --n-layer 1 --n-head 2 --n-embd 16 --max-iters 1";
+    let line = f.run(&format!("train rule.txt {bpe} --block-size 200 --out-dir old --overwrite")).refused(1);
+    assert!(line.starts_with("rule.txt: too short: ") && line.ends_with("needs at least 201 and 2"), "{line}");
+
+    f.run("convert -m old hf").good();
+    let hf = f.path().join("hf");
+    for entry in fs::read_dir(&hf).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().contains("token") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let letters = ('a'..='z').map(String::from).chain(["*".into(), ".".into()]);
+    let tokens =
+        ["<unk>".to_string()].into_iter().chain(letters.flat_map(|c| [format!("{c}</w>"), c])).chain(["th".into()]);
+    let vocab: serde_json::Map<_, _> = tokens.enumerate().map(|(id, t)| (t, id.into())).collect();
+    f.write("hf/vocab.json", serde_json::Value::Object(vocab).to_string());
+    f.write("hf/merges.txt", "#version: 0.2\nt h\n");
+    let train = |more: &str| f.run(&format!("train {more} --init-from hf --batch-size 4 --max-iters 1 --eval-iters 2"));
+    let line = train("--out-dir old --overwrite").refused(1);
+    assert!(line.starts_with("the tokenizer has no end-of-text token"), "{line}");
+    let line = train("t.txt --prompt= --out-dir old --overwrite").refused(1);
+    assert_eq!(line, "a prompt is empty, and this model has no token that begins a text");
+    assert_eq!(f.snapshot("old"), old);
+    train("stars.txt --out-dir old --overwrite").good();
+    assert_ne!(f.snapshot("old"), old);
 }
 
 #[test]

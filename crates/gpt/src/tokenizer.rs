@@ -1,8 +1,8 @@
 //! Text to token ids and back: single bytes, single characters, or byte-level BPE trained on the user's text.
 //!
-//! Every kind has an end-of-text token, `<|endoftext|>`, and is kept as Hugging Face's tokenizer.json, so that
-//! transformers reads it with the same ids. `bytes` and `chars` are complete here; `bpe` is the tokenizers crate
-//! (feature `text`).
+//! Each of these has an end-of-text token, `<|endoftext|>` (GPT-1's published vocabulary has none), and is kept as Hugging
+//! Face's tokenizer.json, so that transformers reads it with the same ids. `bytes` and `chars` are complete here; `bpe` is
+//! the tokenizers crate (feature `text`).
 
 #[cfg(feature = "text")]
 mod bpe;

@@ -144,10 +144,17 @@ fn whole_path(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// A path to compare with one that a run has kept, also when nothing is there any more.
+/// A path to compare with one that a run has kept, also when nothing is there any more: then the folder around it, and
+/// its name.
 fn kept_path(path: &Path) -> PathBuf {
-    let whole = whole_path(path);
-    std::path::absolute(&whole).unwrap_or(whole)
+    let whole = path.canonicalize().or_else(|gone| match (path.parent(), path.file_name()) {
+        (Some(around), Some(name)) => {
+            let around = if around.as_os_str().is_empty() { Path::new(".") } else { around };
+            Ok(around.canonicalize()?.join(name))
+        }
+        _ => Err(gone),
+    });
+    whole.or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Has `workers` multiply bf16 where `--activations` asks for it.

@@ -82,8 +82,9 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
         }
     }
     let ahead = if packs_a(PACKING) && MR > SMALL_M { AHEAD * MR } else { 0 };
-    // Where B's rows lie apart, the compiler would load those of four steps first and have no register left for them.
-    let unroll = if PACKING == Packing::Neither as u8 { 1 } else { UNROLL };
+    // Where B's rows lie apart, the compiler would load those of four steps first and have no register left for them; steps
+    // of pairs, whose instruction it does not see through, it keeps in a loop of their own.
+    let unroll = if PACKING == Packing::Neither as u8 || PACKING == Packing::Pairs as u8 { 1 } else { UNROLL };
     let (a, b) = (Strided { at: t.a, apart: a_rs, step: a_ks }, Strided { at: t.b, apart: t.b_panel, step: b_ks });
     // SAFETY: for k < kc a column of A and 16 floats of each panel are readable.
     unsafe {

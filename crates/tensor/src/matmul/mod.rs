@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! A is packed, in parallel: blocks [tile][kc][mr] of MC rows × KC          `PackA`
-//! (where row blocks with all of K exceed 16 MiB: a group of row blocks, and a span of k, after the other)
+//! (at most 16 MiB at once: a group of row blocks after the other; and a span of k, `params::span`)
 //! task        a chunk of C: up to 3 row blocks × some panels of columns    `params::cut`, by shape alone
 //!   LOOP 1    k in blocks of KC
 //!     LOOP 2  B's columns in strips of 4 panels, packed [panel][kc][16]    for each of the row blocks:
@@ -99,8 +99,8 @@ impl Operand<'_> {
 /// Backward, each a matmul: dA = dC·Bᵀ is `matmul(da, dc, b.t())`, dB = Aᵀ·dC is `matmul(db, a.t(), dc)`.
 /// Writes: c, and `epilogue.pre_activation` when there is a GELU. `Store` does not read c.
 /// Cost: 2·M·N·K flops. A is packed once, B at best once for 792 rows of C (AVX-512: 1,056);
-/// scratch 4·M·K bytes, at most about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96 KiB
-/// a task (256). Products of bf16 take 2·M·K bytes more, for the rounded rows.
+/// scratch at most 4·M·K bytes and about 16 MiB, or 2 MiB where a block of rows with all of K is more than that; and 96
+/// KiB a task (256). Products of bf16 take 2·M·K bytes more, for the rounded rows.
 /// Numerics: the chain in the module's text, bit for bit (not with `Ctx::with_bf16_activations`); K = 0 leaves +0 or the
 /// old C to the epilogue.
 /// Threads: chunks of C in parallel; bitwise the same for any thread count.
@@ -190,8 +190,8 @@ fn multiply(
         });
         return Ok(());
     }
-    // A's blocks of one group of row blocks are packed, then shared by that group's tasks; all of k at once, unless that
-    // is too much even for one row block.
+    // A's blocks of one group of row blocks are packed, then shared by that group's tasks: all of k, or a span after the
+    // other.
     let (depths, groups) = (product.depths.len(), Tiles::new(cut.tm, shape.mr).groups());
     let block = (cut.tm * product.kc).next_multiple_of(16);
     let span = params::span(block, depths, &cut, packed_a, blocks.near);

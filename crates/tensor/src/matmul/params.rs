@@ -16,10 +16,10 @@
 //!                   264 = 44 × 6, and 256 rows, a common B·T, are not cut in two
 //!            352    `TWO_PANELS`: 352 × 1,024 f32 is 1.4 of Sapphire and Emerald Rapids' 2 MiB; more than Zen 5's 1 MiB,
 //!                   whose L3 keeps up
-//! NEAR       4 MiB  of packed A, the row blocks of a task over the steps of a pass: `ONE_PANEL`. Every task of a pass reads
-//!                   it again, some 32 times in dW of 4,096 tokens, and an L3 that neighbours use does not hold 12 MiB. On
-//!                   Zen 3 dW of a GPT-2 over 4,096 tokens is 1.04 to 1.45 times as fast as with all of k in a pass;
-//!                   2 MiB do the same, 6 and 8 less. Each pass visits C once more
+//! NEAR       1/4    of the room for packed A, 4 MiB: a task's row blocks over the steps of a pass, `ONE_PANEL`. Every task
+//!                   reads its rows of A again, 24 or 32 of them in dW of 4,096 tokens, and an L3 that neighbours use does
+//!                   not hold 12 MiB. On Zen 3 dW of a GPT-2 over 4,096 tokens is 1.04 to 1.45 times as fast as with all
+//!                   of k in a pass; 2 MiB do the same, 6 and 8 less. A pass costs one more fork, and C has left the caches
 //!            none   `TWO_PANELS`: not measured; on Zen 5 dW in parts of k gains nothing
 //! TALL       3      row blocks for which a strip of B is packed once, where that leaves enough tasks: packing B is 3 to
 //!                   6% of a product of one block of rows
@@ -161,8 +161,8 @@ fn share(all: usize, most: usize) -> usize {
 }
 
 /// Blocks of k that are packed and multiplied before the next ones, of `depths` blocks of `block` floats: all of them if
-/// `packed` floats hold them, else what stays in an L2 of 2 MiB; and for tasks of several row blocks no more than a
-/// `near`-th of `packed` holds. With K = 50,257, the gradient of a GPT-2's last layer, each task would read 53 MB of packed
+/// `packed` floats hold them, else what stays in an L2 of 2 MiB; and of a task's row blocks no more than 1/`near` of
+/// `packed` holds. With K = 50,257, the gradient of a GPT-2's last layer, each task would read 53 MB of packed
 /// A from memory; one pass after the other, all tasks share what they read of it.
 pub(super) fn span(block: usize, depths: usize, cut: &Cut, packed: usize, near: Option<usize>) -> usize {
     let all = block.saturating_mul(depths) <= packed || cut.together > 1;

@@ -1,6 +1,6 @@
 //! Every ISA against the plain chain, with ==.
 
-use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS, cut};
+use super::params::{Blocks, ONE_PANEL, PACKED_A, TWO_PANELS, cut, depth, span};
 use super::*;
 use crate::arena::Block;
 use crate::bf16;
@@ -189,10 +189,18 @@ fn blocks_and_tasks_equal_the_chain() {
             check(Case { m: mc + 5, n: 140, k: kc + 9, a, ..both });
         }
         check(Case { m: 3, n: 300, k: 2 * kc + 77, b: Transposed, acc: Accumulate::Add, ..both });
-        // Tasks of several blocks of rows, the last one of fewer; with several blocks of k, in passes; in several groups.
+        // Tasks of several blocks of rows, the last one of fewer; with several blocks of k; in several groups.
         check(Case { m: 4 * mc + 3, n: 20, k: 40, a: Transposed, acc: Accumulate::Add, ..both });
         check(Case { m: 4 * mc + 3, n: 2, k: kc + 9, a: Transposed, ..both });
         assert!(cut(4 * mc + 3, 20, 40, mc, PACKED_A).tall > 1 && cut(4 * mc + 3, 2, kc + 9, mc, PACKED_A).tall > 1);
+    }
+    // Tasks of several blocks of rows in passes of several blocks of k, the last one shorter: one task below, then two.
+    let Blocks { mc, kc, near } = ONE_PANEL;
+    for (m, k) in [(2 * mc + 102, 4 * kc + 125), (4 * mc + 46, 4 * kc + 45)] {
+        check(Case { m, n: 1, k, a: Transposed, acc: Accumulate::Add, ..both });
+        let (cut, kc) = (cut(m, 1, k, mc, PACKED_A), depth(k, kc));
+        let passes = (cut.tall, k.div_ceil(kc), span(cut.tm * kc, k.div_ceil(kc), &cut, PACKED_A, near));
+        assert_eq!((cut.rows.div_ceil(cut.tall), passes), (if m < 3 * mc { 1 } else { 2 }, (3, 5, 3)));
     }
     // Spans of several blocks of k, the last one shorter.
     check(Case { m: 5, n: 20, k: 18 * TWO_PANELS.kc + 1, a: Transposed, acc: Accumulate::Add, ..both });

@@ -5,7 +5,7 @@ mod running;
 
 use crate::args::{Cli, Command, FinetuneArgs, RowArgs, access, parse};
 use crate::commands::train::{quoted, resume_command_of};
-use crate::commands::{check_overwritten, in_new_folder, newest_run, note_skipped, whole_path};
+use crate::commands::{check_overwritten, in_new_folder, kept_path, newest_run, note_skipped};
 use crate::failure::Failure;
 use crate::machine;
 use crate::pool::Workers;
@@ -155,10 +155,13 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let (stored, rows_hash) = settings_of(dir.path())?;
     let kept = "a resume keeps the settings of its run";
     let known = stored.settings();
-    // Paths as the run keeps them.
-    let whole = |path: &Option<PathBuf>| path.as_deref().map(whole_path);
-    let given =
-        FinetuneArgs { rows: whole(&args.rows), dev: whole(&args.dev), model: whole(&args.model), ..args.clone() };
+    let kept_of = |path: &Option<PathBuf>| path.as_deref().map(kept_path);
+    let given = FinetuneArgs {
+        rows: kept_of(&args.rows),
+        dev: kept_of(&args.dev),
+        model: kept_of(&args.model),
+        ..args.clone()
+    };
     for (name, value) in given.settings() {
         let own = known.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
         if own != Some(&value) {

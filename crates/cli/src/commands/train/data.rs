@@ -126,22 +126,9 @@ pub fn check_end(tokenizer: &Tokenizer) -> Result<(), Failure> {
 /// # Errors
 /// How many tokens there are and how many are needed.
 pub fn check_length(texts: &Texts, tokenizer: &Tokenizer, block: usize) -> Result<(), Failure> {
-    // A token is rarely longer than 64 bytes: a text of so many bytes needs no count.
-    const LONG: usize = 64;
-    let long =
-        |parts: &[&str], tokens: usize| parts.iter().map(|p| p.len()).sum::<usize>() > tokens.saturating_mul(LONG);
     let (train, validation) = (texts.train(), texts.validation());
-    if long(&train, block + 1) && long(&validation, 2) {
-        return Ok(());
-    }
-    let count = |parts: &[&str]| -> Result<usize, Failure> {
-        let mut ids = Vec::new();
-        parts.iter().try_for_each(|p| tokenizer.encode_into(p, Special::Text, &mut ids))?;
-        // An end of text stands between two texts, where the tokenizer has one.
-        let ends = if tokenizer.end_id().is_some() { parts.len() - 1 } else { 0 };
-        Ok(ids.len() + ends)
-    };
-    let (train, validation) = (count(&train)?, count(&validation)?);
+    let train = count(&train, tokenizer, block.saturating_add(1))?;
+    let validation = count(&validation, tokenizer, 2)?;
     if train > block && validation >= 2 {
         return Ok(());
     }
@@ -151,6 +138,30 @@ pub fn check_length(texts: &Texts, tokenizer: &Tokenizer, block: usize) -> Resul
         block.saturating_add(1)
     );
     Err(Error::Data { path: texts.texts()[0].path.clone(), byte: None, problem }.into())
+}
+
+/// How many tokens texts have, counted no further than the beginning where that has twice as many as are `needed`.
+fn count(texts: &[&str], tokenizer: &Tokenizer, needed: usize) -> Result<usize, Failure> {
+    // Nearly every token is shorter than 64 bytes; where they are not, the whole is counted.
+    const LONG: usize = 64;
+    let mut ids = Vec::new();
+    let mut room = needed.saturating_mul(2 * LONG);
+    for text in texts {
+        let mut end = text.len().min(room);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let beginning = &text[..end];
+        tokenizer.encode_into(beginning, Special::Text, &mut ids)?;
+        room -= beginning.len();
+    }
+    if ids.len() < needed.saturating_mul(2) {
+        ids.clear();
+        texts.iter().try_for_each(|text| tokenizer.encode_into(text, Special::Text, &mut ids))?;
+    }
+    // An end of text stands between two texts, where the tokenizer has one.
+    let ends = if tokenizer.end_id().is_some() { texts.len() - 1 } else { 0 };
+    Ok(ids.len() + ends)
 }
 
 /// The text in a run's folder as rows.
@@ -185,10 +196,12 @@ pub fn text_data(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, acce
     })
 }
 
-/// The first line with a few words, else the first with letters; cut after a word.
+/// The first line with a few words, else the first with letters, else the first with anything; cut after a word.
 fn first_words(text: &str) -> String {
-    let lines = || text.lines().map(str::trim).filter(|l| l.chars().any(char::is_alphanumeric));
-    let line = lines().find(|l| l.split_whitespace().count() > 2).or_else(|| lines().next()).unwrap_or("");
+    let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let lettered = || lines().filter(|l| l.chars().any(char::is_alphanumeric));
+    let wordy = lettered().find(|l| l.split_whitespace().count() > 2);
+    let line = wordy.or_else(|| lettered().next()).or_else(|| lines().next()).unwrap_or("");
     if line.chars().count() <= PROMPT_CHARS {
         return line.to_string();
     }
@@ -210,6 +223,7 @@ mod tests {
         let long = "Now is the winter of our discontent made glorious summer by this";
         assert_eq!(first_words(long), "Now is the winter of our discontent made");
         assert_eq!(first_words(&"x".repeat(99)).len(), PROMPT_CHARS);
-        assert_eq!(first_words(""), "");
+        // A tokenizer without an end of text cannot begin with nothing.
+        assert_eq!((first_words("\n * * *\n"), first_words("")), ("* * *".to_string(), String::new()));
     }
 }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(Refused::Shown(text)) => {
             progress::print_line(text.trim_end());
-            return ExitCode::SUCCESS;
+            return ended(0);
         }
         Err(Refused::Usage(line)) => {
             progress::note(&line);
@@ -47,10 +47,21 @@ fn main() -> ExitCode {
         Command::Bench { what } => commands::bench::run(&what),
     };
     match done {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => ended(status),
         Err(failure) => {
             progress::note(&failure.line);
             ExitCode::from(failure.status)
         }
+    }
+}
+
+/// The exit of a command that ended well: a failure if its output got lost.
+fn ended(status: u8) -> ExitCode {
+    match progress::lost_output() {
+        Some(problem) if status == 0 => {
+            progress::note(&format!("standard output: {problem}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(status),
     }
 }

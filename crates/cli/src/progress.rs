@@ -1,7 +1,8 @@
 //! What is shown while something long runs: a bar on a terminal, regular lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 /// What is known after a step.
@@ -139,10 +140,23 @@ impl Counter {
     }
 }
 
-/// A line on standard output; a closed pipe does not end a run.
+/// Why standard output did not take a line, the first time.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// A line on standard output. One that it does not take ends no run, but the program, at its end, as a failure
+/// (`lost_output`); a reader that has gone is no failure.
 pub fn print_line(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    if let Err(e) = writeln!(out, "{text}").and_then(|()| out.flush())
+        && e.kind() != ErrorKind::BrokenPipe
+    {
+        LOST.get_or_init(|| e.to_string());
+    }
+}
+
+/// Why standard output has not taken every line, if it has not.
+pub fn lost_output() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
 }
 
 /// A line on standard error.

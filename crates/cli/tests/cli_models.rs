@@ -135,6 +135,75 @@ fn a_search_finds_texts() {
 }
 
 #[test]
+fn a_new_folder_is_named_as_one_likes_and_whole() {
+    let f = converted("models-folder");
+    let whole = f.snapshot("h");
+    fs::create_dir(f.path().join("empty")).unwrap();
+    fs::create_dir(f.path().join("here")).unwrap();
+    // What an interrupted conversion leaves.
+    f.write_in("left/.unfinished-conversion", "model.safetensors.tmp", "half");
+    for name in ["new/", "new2//", "deep/er", "empty/", "left"] {
+        f.run(&format!("convert -m h {name}")).good();
+    }
+    let done = f.command("convert -m ../h .").current_dir(f.path().join("here")).output().unwrap();
+    Done::of(done).good();
+    for name in ["new", "new2", "deep/er", "empty", "left", "here"] {
+        let same = f.snapshot(name);
+        assert_eq!(same.len(), whole.len(), "{name}");
+        for ((path, bytes), (other, expected)) in same.iter().zip(&whole) {
+            assert_eq!(path.file_name(), other.file_name(), "{name}");
+            assert!(bytes == expected, "{name}: {}", path.display());
+        }
+    }
+    // Another file beside what was left is not ours.
+    f.write_in("mine", "notes.txt", "mine");
+    f.write_in("mine/.unfinished-conversion", "x", "x");
+    assert_eq!(f.run("convert -m h mine").refused(1), "mine: is not empty; give a folder that does not exist");
+    assert!(f.path().join("mine/.unfinished-conversion/x").exists());
+    #[cfg(unix)]
+    {
+        fs::create_dir(f.path().join("target")).unwrap();
+        std::os::unix::fs::symlink("target", f.path().join("link")).unwrap();
+        f.run("convert -m h link").good();
+        assert_eq!(f.snapshot("target").len(), whole.len());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_is_lost_is_a_failure() {
+    let f = converted("models-full");
+    for words in
+        ["score -m h The --json", "eval -m h t.txt", "inspect h", "doctor", "--help", "generate -m h -s 1 -p T -n 2"]
+    {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let done = f.command(words).stdout(full).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let line = Done::of(done.wait_with_output().unwrap()).refused(1);
+        assert_eq!(line, "standard output: No space left on device (os error 28)", "{words}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_text() {
+    let f = converted("models-mark");
+    f.write("plain.txt", "The cat sat.");
+    f.write("mark.txt", "\u{FEFF}The cat sat.");
+    for words in ["score -m h --json -f", "generate -m h -s 1 -n 2 -f"] {
+        let [plain, mark] = ["plain.txt", "mark.txt"].map(|file| f.run(&format!("{words} {file}")).good());
+        assert_eq!(plain, mark, "{words}");
+    }
+    let [plain, mark] = ["plain.txt", "mark.txt"].map(|file| json(&f.run(&format!("eval -m h {file} --json")).good()));
+    assert_eq!((&plain["tokens"], &plain["perplexity"]), (&mark["tokens"], &mark["perplexity"]));
+    // What cannot be encoded names the file.
+    f.run("train plain.txt --tokenizer chars --n-layer 1 --n-head 2 --n-embd 16 --block-size 4 --batch-size 1 --eval-iters 1 --max-iters 1 --out-dir c")
+        .good();
+    f.write("x.txt", "Tx");
+    for words in ["score -m c -f x.txt", "eval -m c x.txt", "generate -m c -f x.txt"] {
+        assert!(f.run(words).refused(1).starts_with("x.txt: the character 'x'"), "{words}");
+    }
+}
+
+#[test]
 fn what_is_wrong_has_one_line() {
     let f = converted("models-wrong");
     let line = |words: &str| f.run(words).refused(1);

@@ -13,7 +13,7 @@ const ROWS: usize = 1024;
 ///
 /// Cost: one pass over the text.
 /// # Errors
-/// Fewer than two ids, one beyond V, or more than the context and one; out of memory.
+/// Fewer than two ids, one beyond V, or more than the context and one; logits that are not numbers; out of memory.
 pub fn log_probs(ctx: &Ctx, model: &Gpt, weights: Weights<'_>, ids: &[u32]) -> Result<Vec<f32>> {
     let context = model.config().n_positions;
     check_length(ids)?;
@@ -61,7 +61,7 @@ impl Likelihood {
 ///
 /// `each` is told the tokens predicted so far after every pass, and may end it. Cost: context / stride passes over the text.
 /// # Errors
-/// A stride of 0 or beyond the context; as [`log_probs`], for a text that is too short or has an id beyond V.
+/// A stride of 0 or beyond the context; as [`log_probs`], but for a text that is long.
 pub fn likelihood(
     ctx: &Ctx,
     model: &Gpt,
@@ -135,7 +135,11 @@ impl<'a> Scorer<'a> {
         parallel::enter(self.ctx, || {
             let mut infer = Infer::new(self.ctx, self.weights, &self.batch, None, &mut self.memory);
             self.model.losses(&mut infer, &self.targets, 1.0, &mut self.losses)
-        })
+        })?;
+        if self.losses.iter().any(|loss| !loss.is_finite()) {
+            return Err(Error::tokenizer("the model's logits are not numbers: no token has a probability"));
+        }
+        Ok(())
     }
 }
 
@@ -188,6 +192,13 @@ mod tests {
         );
         assert_eq!(line(&[1, 50]), "token id 50: must be below V = 50");
         assert_eq!(log_probs(&ctx, &model, weights, &[1; 17]).unwrap().len(), 16);
+        // Finite weights whose products overflow.
+        let mut vast = model.init(3).unwrap();
+        for id in model.layout().ids() {
+            vast.get_mut(id).fill(1e30);
+        }
+        let line = log_probs(&ctx, &model, Weights::Plain(&vast), &[1, 2]).unwrap_err().to_string();
+        assert_eq!(line, "the model's logits are not numbers: no token has a probability");
         let line = |stride| {
             likelihood(&ctx, &model, weights, &[1, 2], stride, |_| ControlFlow::Continue(())).unwrap_err().to_string()
         };

@@ -43,7 +43,7 @@ pub struct ScoreArgs {
 /// `longhand eval`.
 #[derive(Clone, Debug, Args)]
 pub struct EvalArgs {
-    /// A text file of any length.
+    /// A text file of any length. All of it is text, as in training, also what spells a special token: <|endoftext|>.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// The model, and how it is run.

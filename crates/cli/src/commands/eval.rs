@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::pool::Workers;
 use crate::progress::print_line;
 use crate::signals::Interrupt;
+use longhand_gpt::error::Error;
 use longhand_gpt::likelihood::likelihood;
 use longhand_gpt::snapshot::{self, Trained};
 use longhand_gpt::tokenizer::Special;
@@ -21,7 +22,8 @@ pub fn run(args: &EvalArgs) -> Result<u8, Failure> {
     note_skipped(&trained.skipped);
     let context = trained.model.config().n_positions;
     let stride = args.stride.unwrap_or(context.div_ceil(2));
-    let ids = trained.tokenizer.encode(&text, Special::Text)?;
+    let at = |e: Error| Failure::new(format!("{}: {e}", args.file.display()));
+    let ids = trained.tokenizer.encode(&text, Special::Text).map_err(at)?;
     let workers = Workers::new(args.run.threads)?;
     let Trained { model, params, tokenizer, .. } = trained;
     let packed = workers.run(|| PackedParams::pack(&workers.ctx, &params))?;
@@ -36,7 +38,7 @@ pub fn run(args: &EvalArgs) -> Result<u8, Failure> {
                 None => ControlFlow::Continue(()),
             })
         })
-        .map_err(|e| Failure::new(format!("{}: {e}", args.file.display())))?;
+        .map_err(at)?;
     // Of a part, nobody knows how many bytes it has; the first token's are predicted by nothing.
     let complete = sum.tokens == all as u64;
     let first = ids.first().and_then(|id| tokenizer.token_bytes(*id)).map_or(0, <[u8]>::len);

@@ -171,7 +171,8 @@ fn read_prompt(path: &Path) -> Result<String, Failure> {
 
 fn encoded(trained: &Trained<PackedParams>, prompt: &str, args: &GenerateArgs) -> Result<Vec<u32>, Failure> {
     let special = if args.no_parse_special { Special::Text } else { Special::Parse };
-    trained.tokenizer.encode_prompt(prompt, special).map_err(|e| Failure::new(format!("prompt: {e}")))
+    let whence = args.file.as_ref().map_or("prompt".to_string(), |path| path.display().to_string());
+    trained.tokenizer.encode_prompt(prompt, special).map_err(|e| Failure::new(format!("{whence}: {e}")))
 }
 
 /// Shows texts in the order of their prompts: the first unfinished one as it grows, the others when it is their turn.

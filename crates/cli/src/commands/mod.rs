@@ -55,7 +55,7 @@ fn model_folder(named: &Option<PathBuf>) -> Result<PathBuf, Failure> {
     named.clone().map_or_else(|| newest_run(false, "using"), Ok)
 }
 
-/// A whole text file of at most `most` bytes.
+/// A whole text file of at most `most` bytes, without the byte order mark that it may begin with.
 ///
 /// # Errors
 /// One line naming the file and what is wrong with it.
@@ -72,7 +72,12 @@ fn read_text(path: &Path, most: u64) -> Result<String, Failure> {
         let (has, limit) = (human_bytes(meta.len()), human_bytes(most));
         return Err(at(format!("has {has}, and must have at most {limit}")));
     }
-    String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))
+    let mut text =
+        String::from_utf8(bytes).map_err(|e| at(format!("is not UTF-8: byte {}", e.utf8_error().valid_up_to())))?;
+    if text.starts_with('\u{FEFF}') {
+        text.drain(..'\u{FEFF}'.len_utf8());
+    }
+    Ok(text)
 }
 
 /// Refuses more sequences than fit the memory, with `positions` tokens each and three rows of logits.

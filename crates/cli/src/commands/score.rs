@@ -30,7 +30,10 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
         Some(text) => {
             let Trained { model, params, tokenizer, skipped, .. } = snapshot::open(&folder, access)?;
             let special = if args.no_parse_special { Special::Text } else { Special::Parse };
-            let ids = tokenizer.encode_prompt(&text, special)?;
+            let ids = tokenizer.encode_prompt(&text, special).map_err(|e| match &args.file {
+                Some(path) => Failure::new(format!("{}: {e}", path.display())),
+                None => e.into(),
+            })?;
             (model, params, Some(tokenizer), ids, skipped)
         }
     };

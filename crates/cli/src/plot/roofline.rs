@@ -119,13 +119,16 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             let at = (0..before).fold(from * 1.12, |at, _| at * 4.0).min(to);
             chart.draw_series([Text::new(words, (at, at / 1.12 * read * 1.02), small.clone())])?;
         }
+        let fastest = roof.levels.iter().map(|l| giga(l.read)).fold(1.0, f64::max);
+        let slowest = roof.levels.iter().map(|l| giga(l.read)).fold(fastest, f64::min);
         for peak in roof.peaks {
             let flops = giga(peak.flops);
-            let fastest = roof.levels.iter().map(|l| giga(l.read)).fold(1.0, f64::max);
             let from = (flops / fastest).clamp(x.start, x.end);
             chart.draw_series(LineSeries::new([(from, flops), (x.end, flops)], ROOF.stroke_width(1)))?;
             let words = format!("{} {}", peak.isa, short(flops));
-            chart.draw_series([Text::new(words, (from * 1.2, flops * 1.16), small.clone())])?;
+            // Where the roof begins; or behind the slanted ones if that is at the left edge, where their names are.
+            let at = if from > x.start { from } else { (flops / slowest).clamp(x.start, x.end) };
+            chart.draw_series([Text::new(words, (at * 1.2, flops * 1.16), small.clone())])?;
         }
         for (prefix, suffix, words, colour) in KINDS {
             let of_kind = roof.points.iter().filter(|p| p.name.starts_with(prefix) && p.name.ends_with(suffix));

@@ -24,6 +24,12 @@ impl Folder {
         fs::write(self.0.join(name), contents).unwrap();
     }
 
+    /// A file in a folder that is made if need be.
+    pub fn write_in(&self, folder: &str, name: &str, contents: &str) {
+        fs::create_dir_all(self.0.join(folder)).unwrap();
+        fs::write(self.0.join(folder).join(name), contents).unwrap();
+    }
+
     /// A text of a few kilobytes with something to learn, as `t.txt`.
     pub fn text(&self) {
         let mut text = String::new();

@@ -1,7 +1,7 @@
 //! Repetitions of a case with windows of what bounds it between them; and two programs in turn.
 
 use crate::cases::Case;
-use crate::peak::{best_fma_window, fma_window};
+use crate::peak::fma_window;
 use crate::streams::{Stream, beyond_caches};
 use longhand_tensor::{Ctx, parallel};
 use std::time::{Duration, Instant};
@@ -21,26 +21,42 @@ pub struct Sample {
     pub stream: f64,
 }
 
-/// Times `case` at least 5 times and, while `budget` lasts, up to 50 times; after each repetition one window of
-/// the peak loop and one of the stream, at least 20 in all. A window leaves the stream's bytes in the caches, so each timed
-/// run comes right after one that is not timed, as in a loop of nothing but the case.
+/// How long a case runs without a window in between, and how often: short ones are spread over five turns.
+const ONE_TURN: Duration = Duration::from_millis(4);
+const RUNS: usize = 10;
+
+/// Times `case` at least 5 times and, while `budget` lasts, up to 50 times, in turns of a few; after
+/// each turn one window of the peak loop and one of the stream, at least 20 in all. A window leaves the stream's bytes in the
+/// caches, so a turn begins with a run that is not timed, and goes on because one is not enough: of a weight of 9 MB an L3
+/// that others use as well holds more after each. What a turn comes near is a loop of nothing but the case, as others time it.
 pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     let mut run = (case.build)();
     let mut stream = Stream::new(case.traffic, (case.bytes as usize).min(beyond_caches()));
     // As inside a step: the pool's threads are awake when a kernel begins.
     let mut once = || parallel::enter(ctx, || run(ctx));
     once();
-    let (mut seconds, mut peak, mut best) = (Vec::new(), 0.0f64, 0.0f64);
+    let (mut seconds, mut peak, mut best, mut windows) = (Vec::new(), 0.0f64, 0.0f64, 0);
     let began = Instant::now();
-    while seconds.len() < 5 || (began.elapsed() < budget && seconds.len() < 50) {
+    let goes_on = |runs: usize| runs < 5 || (began.elapsed() < budget && runs < 50);
+    while goes_on(seconds.len()) {
         once();
-        let t = Instant::now();
-        once();
-        seconds.push(t.elapsed().as_secs_f64());
+        let turn = Instant::now();
+        for _ in 0..RUNS {
+            let t = Instant::now();
+            once();
+            seconds.push(t.elapsed().as_secs_f64());
+            if turn.elapsed() >= ONE_TURN || !goes_on(seconds.len()) {
+                break;
+            }
+        }
+        peak = peak.max(fma_window(ctx.isa()));
+        best = best.max(stream.window(ctx.isa()));
+        windows += 1;
+    }
+    for _ in windows..20 {
         peak = peak.max(fma_window(ctx.isa()));
         best = best.max(stream.window(ctx.isa()));
     }
-    peak = peak.max(best_fma_window(ctx.isa(), 20usize.saturating_sub(seconds.len())));
     seconds.sort_by(f64::total_cmp);
     Sample { median: seconds[seconds.len() / 2], best: seconds[0], repetitions: seconds.len(), peak, stream: best }
 }

@@ -55,13 +55,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The exit of a command that ended well: a failure if its output got lost.
+/// The exit of a command that ended well: a failure if standard output refused a line.
 fn ended(status: u8) -> ExitCode {
-    match progress::lost_output() {
-        Some(problem) if status == 0 => {
-            progress::note(&format!("standard output: {problem}"));
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::from(status),
+    let lost = progress::lost_output();
+    if let Some(problem) = lost {
+        progress::note(&format!("standard output: {problem}"));
     }
+    if lost.is_some() && status == 0 { ExitCode::FAILURE } else { ExitCode::from(status) }
 }

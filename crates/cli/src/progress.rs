@@ -143,8 +143,8 @@ impl Counter {
 /// Why standard output did not take a line, the first time.
 static LOST: OnceLock<String> = OnceLock::new();
 
-/// A line on standard output. One that it does not take ends no run, but the program, at its end, as a failure
-/// (`lost_output`); a reader that has gone is no failure.
+/// A line on standard output. One that it refuses ends no run, but makes it a failure at its end (`lost_output`); a reader
+/// that has gone is none.
 pub fn print_line(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(e) = writeln!(out, "{text}").and_then(|()| out.flush())

@@ -160,8 +160,20 @@ fn a_new_folder_is_named_as_one_likes_and_whole() {
     f.write_in("mine/.unfinished-conversion", "x", "x");
     assert_eq!(f.run("convert -m h mine").refused(1), "mine: is not empty; give a folder that does not exist");
     assert!(f.path().join("mine/.unfinished-conversion/x").exists());
+    // Nor is what was left taken from under itself, or a folder that another conversion fills.
+    f.run("convert -m h half/.unfinished-conversion").good();
+    let line = f.run("convert -m half/.unfinished-conversion half").refused(2);
+    assert!(line.starts_with("half/.unfinished-conversion: is what an interrupted conversion left"), "{line}");
+    assert_eq!(f.snapshot("half").len(), whole.len());
     #[cfg(unix)]
     {
+        fs::create_dir(f.path().join("taken")).unwrap();
+        let other = fs::File::open(f.path().join("taken")).unwrap();
+        other.lock().unwrap();
+        let line = f.run("convert -m h taken").refused(1);
+        assert_eq!(line, "taken: is in use by another conversion; choose another folder");
+        drop(other);
+        f.run("convert -m h taken").good();
         fs::create_dir(f.path().join("target")).unwrap();
         std::os::unix::fs::symlink("target", f.path().join("link")).unwrap();
         f.run("convert -m h link").good();

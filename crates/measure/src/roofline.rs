@@ -2,7 +2,7 @@
 //!
 //! A kernel of F flops and D bytes takes at least max(F / peak, D / bandwidth) seconds, where the peak is that of
 //! multiply-adds in registers and the bandwidth that of a stream which moves bytes as the kernel does, at the kernel's own
-//! footprint. Both are the best of windows between the kernel's repetitions, and the kernel's time is the median: so
+//! footprint. Both are the best of windows between turns of the kernel, and the kernel's time is the median: so
 //! a share of the bound is a share of what this machine can do, not of what it is sold as.
 //!
 //! Source: Williams, Waterman and Patterson, "Roofline: an insightful visual performance model", CACM 52(4), 2009.

@@ -21,13 +21,13 @@ pub struct Sample {
     pub stream: f64,
 }
 
-/// How long a case runs without a window in between, and how often: short ones are spread over five turns.
+/// How long a case runs without a window in between, and how often: the shortest take five turns.
 const ONE_TURN: Duration = Duration::from_millis(4);
 const RUNS: usize = 10;
 
-/// Times `case` at least 5 times and, while `budget` lasts, up to 50 times, in turns of a few; after
-/// each turn one window of the peak loop and one of the stream, at least 20 in all. A window leaves the stream's bytes in the
-/// caches, so a turn begins with a run that is not timed, and goes on because one is not enough: of a weight of 9 MB an L3
+/// Times `case` at least 5 times and, while `budget` lasts, up to 50 times, in turns of a few; after each turn one window of
+/// the peak loop and one of the stream, or up to four after many runs, at least 20 in all. A window leaves the stream's bytes in
+/// the caches, so a turn begins with a run that is not timed, and goes on because one is not enough: of a weight of 9 MB an L3
 /// that others use as well holds more after each. What a turn comes near is a loop of nothing but the case, as others time it.
 pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     let mut run = (case.build)();
@@ -35,28 +35,31 @@ pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
     // As inside a step: the pool's threads are awake when a kernel begins.
     let mut once = || parallel::enter(ctx, || run(ctx));
     once();
-    let (mut seconds, mut peak, mut best, mut windows) = (Vec::new(), 0.0f64, 0.0f64, 0);
+    let (mut seconds, mut windows, mut peak, mut best) = (Vec::new(), 0, 0.0f64, 0.0f64);
+    let mut look = |some: usize| {
+        for _ in 0..some {
+            peak = peak.max(fma_window(ctx.isa()));
+            best = best.max(stream.window(ctx.isa()));
+        }
+    };
     let began = Instant::now();
     let goes_on = |runs: usize| runs < 5 || (began.elapsed() < budget && runs < 50);
     while goes_on(seconds.len()) {
         once();
-        let turn = Instant::now();
-        for _ in 0..RUNS {
+        let (turn, before) = (Instant::now(), seconds.len());
+        while goes_on(seconds.len()) && seconds.len() < before + RUNS {
             let t = Instant::now();
             once();
             seconds.push(t.elapsed().as_secs_f64());
-            if turn.elapsed() >= ONE_TURN || !goes_on(seconds.len()) {
+            if turn.elapsed() >= ONE_TURN {
                 break;
             }
         }
-        peak = peak.max(fma_window(ctx.isa()));
-        best = best.max(stream.window(ctx.isa()));
-        windows += 1;
+        let some = (seconds.len() - before).div_ceil(3);
+        look(some);
+        windows += some;
     }
-    for _ in windows..20 {
-        peak = peak.max(fma_window(ctx.isa()));
-        best = best.max(stream.window(ctx.isa()));
-    }
+    look(20usize.saturating_sub(windows));
     seconds.sort_by(f64::total_cmp);
     Sample { median: seconds[seconds.len() / 2], best: seconds[0], repetitions: seconds.len(), peak, stream: best }
 }

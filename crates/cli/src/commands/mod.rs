@@ -55,7 +55,8 @@ fn model_folder(named: &Option<PathBuf>) -> Result<PathBuf, Failure> {
     named.clone().map_or_else(|| newest_run(false, "using"), Ok)
 }
 
-/// A whole text file of at most `most` bytes, without the byte order mark that it may begin with.
+/// A whole text file of at most `most` bytes, without the byte order mark that it may begin with: positions in it count from
+/// behind the mark, as in texts for training.
 ///
 /// # Errors
 /// One line naming the file and what is wrong with it.

@@ -126,8 +126,8 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             let from = (flops / fastest).clamp(x.start, x.end);
             chart.draw_series(LineSeries::new([(from, flops), (x.end, flops)], ROOF.stroke_width(1)))?;
             let words = format!("{} {}", peak.isa, short(flops));
-            // Where the roof begins; or behind the slanted ones if that is at the left edge, where their names are.
-            let at = if from > x.start { from } else { (flops / slowest).clamp(x.start, x.end) };
+            // Where the roof begins; or behind the slanted ones if that is near the left edge, where their names are.
+            let at = if from > 4.0 * x.start { from } else { (flops / slowest).clamp(x.start, x.end) };
             chart.draw_series([Text::new(words, (at * 1.2, flops * 1.16), small.clone())])?;
         }
         for (prefix, suffix, words, colour) in KINDS {

@@ -40,4 +40,11 @@ fn wrong_numbers_are_one_line() {
     assert_eq!(line("--epochs 0"), "epochs = 0: from 1 to 10000");
     assert!(line("--tasks sentment").starts_with("invalid value 'sentment'"));
     assert!(!f.path().join("runs").exists());
+    // Files of somebody's own, before anything is trained.
+    for name in ["report.html", "results.jsonl"] {
+        f.write_in(&format!("own-{name}"), name, "mine");
+        let line = line(&format!("--out-dir own-{name}"));
+        assert_eq!(line, format!("own-{name}/{name}: is of no demonstration: take another --out-dir"));
+        assert_eq!(f.snapshot(&format!("own-{name}")).len(), 1);
+    }
 }

@@ -238,6 +238,7 @@ fn rows_that_make_no_net() {
     );
     assert!(line("rows.tsv --train head --lambda 0.5", 2).starts_with("--lambda: "));
     assert!(line("rows.tsv --adapter-size 8", 2).starts_with("--adapter-size: "));
+    assert_eq!(line("rows.tsv --scores", 2), "--scores: is of similarity");
     assert!(line("rows.tsv --class-weights 0,0", 2).starts_with("class_weights = 0: one of them above 0"));
     f.write("control.jsonl", "{\"text\": \"a\", \"label\": \"x\\u001b[31m\"}\n{\"text\": \"b\", \"label\": \"y\"}\n");
     assert!(line("control.jsonl", 1).contains("has control characters"));
@@ -247,6 +248,24 @@ fn rows_that_make_no_net() {
     assert_eq!(line, "--predictions: rows.tsv holds the rows");
     let line = f.run("evaluate -m net rows.tsv --predictions no/where.tsv").refused(2);
     assert_eq!(line, "--predictions: no/where.tsv: its folder does not exist");
+    // A link stays a link, and a pipe, or a device, what it is.
+    #[cfg(unix)]
+    {
+        f.write("target.tsv", "old");
+        std::os::unix::fs::symlink("target.tsv", f.path().join("link.tsv")).unwrap();
+        f.run("evaluate -m net rows.tsv --predictions link.tsv").good();
+        let said = fs::read_to_string(f.path().join("target.tsv")).unwrap();
+        assert!(said.lines().count() >= 80 && fs::symlink_metadata(f.path().join("link.tsv")).unwrap().is_symlink());
+        let pipe = f.path().join("pipe.tsv");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        f.run("evaluate -m net rows.tsv --predictions pipe.tsv").good();
+        assert!(!fs::metadata(&pipe).unwrap().is_file(), "the pipe is a pipe");
+        assert_eq!(reader.join().unwrap(), said);
+    }
     let line = f.run("finetune rows.tsv -m net").refused(1);
     assert!(line.ends_with("is a net tuned for a task: longhand predict asks it"), "{line}");
     let line = f.run("generate -m net").refused(1);
@@ -297,6 +316,19 @@ fn nothing_is_lost_or_taken_for_another() {
     f.run(&format!("{TUNE} --epochs 2 --out-dir net --resume")).good();
     let line = f.run("finetune --resume --out-dir net --from-scratch").refused(2);
     assert_eq!(line, "--from-scratch, and it is not given: a resume keeps the settings of its run");
+
+    let [base, away] = ["base", "away"].map(|name| f.path().join(name));
+    fs::rename(&base, &away).unwrap();
+    let line = f.run("finetune --resume --out-dir net").refused(1);
+    assert!(line.ends_with("is gone, the model that this run tunes: put it, or a link to it, back there"), "{line}");
+    fs::rename(&away, &base).unwrap();
+    // Standard input is the rows of its run, and is to be given again.
+    let piped = |words: &str| {
+        let rows = fs::File::open(f.path().join("rows.tsv")).unwrap();
+        Done::of(f.command(words).stdin(rows).output().unwrap())
+    };
+    piped("finetune - --format tsv -m base --epochs 1 --out-dir piped").good();
+    piped("finetune - --format tsv --resume --out-dir piped").good();
 
     // A column whose name begins as a flag's does.
     f.write("dash.tsv", fs::read_to_string(f.path().join("rows.tsv")).unwrap().replace("text\t", "-t\t"));

@@ -19,6 +19,8 @@ use longhand_gpt::finetune::tuned::{self, Tuned};
 use longhand_gpt::finetune::tuner::{TuneOptions, Tuner};
 use longhand_gpt::run_dir;
 use serde_json::json;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Evaluates; the exit status.
@@ -49,7 +51,7 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
         };
         let mut out = Vec::new();
         write_predictions(&mut out, format, spec.kind, &examples.rows, &said, &spec.labels).map_err(Error::io(path))?;
-        run_dir::write_atomic(path, &out)?;
+        write_where(path, &out)?;
     }
     let mut beside: Vec<(String, Scored)> = Vec::new();
     if let Some(train) = train {
@@ -85,6 +87,19 @@ pub fn run(args: &EvaluateArgs) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// Writes a file whole or not at all, the one that a link names too; into a device or a pipe what it takes, and nothing in its
+/// place.
+fn write_where(path: &Path, contents: &[u8]) -> Result<(), Failure> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => {
+            let written = File::options().write(true).open(path).and_then(|mut out| out.write_all(contents));
+            Ok(written.map_err(Error::io(path))?)
+        }
+        Ok(_) => Ok(run_dir::write_atomic(&path.canonicalize().map_err(Error::io(path))?, contents)?),
+        Err(_) => Ok(run_dir::write_atomic(path, contents)?),
+    }
 }
 
 /// Whether predictions can be written to `path`, before anything is computed; never over the rows themselves.

@@ -41,6 +41,13 @@ impl Journal {
         };
         let mut lines: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
         let own = json!({"what": "settings", "value": settings});
+        let foreign = match lines.first() {
+            None => !text.is_empty(),
+            Some(first) => first["what"] != "settings",
+        };
+        if foreign {
+            return Err(Failure::usage(format!("{}: is of no demonstration: take another --out-dir", path.display())));
+        }
         match lines.first() {
             None => lines.push(own),
             Some(first) if *first != own => {
@@ -126,6 +133,11 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
         let other = open(6).err().unwrap().line;
         assert!(other.ends_with("begun with {\"epochs\":5}, not {\"epochs\":6}: take another --out-dir"), "{other}");
+        for foreign in ["mine\n", "{\"mine\": 1}\n"] {
+            fs::write(&path, foreign).unwrap();
+            assert!(open(5).err().unwrap().line.ends_with("is of no demonstration: take another --out-dir"));
+            assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
+        }
         fs::remove_file(&path).unwrap();
     }
 }

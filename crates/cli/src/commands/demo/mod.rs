@@ -45,6 +45,13 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
     let interrupt = Interrupt::install()?;
     let folder = args.out_dir.clone().unwrap_or_else(|| Path::new(run_dir::RUNS).join("demo"));
     fs::create_dir_all(&folder).map_err(|e| Failure::new(format!("{}: {e}", folder.display())))?;
+    // What would be refused, or lost, after the first stage is refused before it.
+    let (journal, report) = (folder.join("results.jsonl"), folder.join("report.html"));
+    if journal.exists() {
+        Journal::open(&journal, contest::settings(args))?;
+    } else if report.exists() {
+        return Err(Failure::usage(format!("{}: is of no demonstration: take another --out-dir", report.display())));
+    }
     let base_path = folder.join("pretrained");
     let status = pretrain(args, &base_path, &workers, &interrupt, began)?;
     if status != 0 {
@@ -52,7 +59,7 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
         return Ok(status);
     }
     let base = snapshot::open(&base_path, Access::Map)?;
-    let journal = Journal::open(&folder.join("results.jsonl"), contest::settings(args))?;
+    let journal = Journal::open(&journal, contest::settings(args))?;
     let tasks: Vec<WorldTask> = match args.tasks.as_slice() {
         [] => WorldTask::ALL.to_vec(),
         names => WorldTask::ALL.into_iter().filter(|t| names.iter().any(|n| n == t.name())).collect(),
@@ -62,7 +69,7 @@ pub fn run(args: &DemoArgs) -> Result<u8, Failure> {
     let status = demo.contests()?;
     demo.write(status == 0)?;
     if status == 0 {
-        print_line(&format!("\nreport      {}", demo.folder.join("report.html").display()));
+        print_line(&format!("\nreport      {}", report.display()));
         print_line(&format!("reproduce   {}", command(args)));
     } else {
         note(&format!("stopped; go on with: {}", command(args)));

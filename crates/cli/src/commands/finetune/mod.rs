@@ -155,7 +155,10 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
     let (stored, rows_hash) = settings_of(dir.path())?;
     let kept = "a resume keeps the settings of its run";
     let known = stored.settings();
-    let kept_of = |path: &Option<PathBuf>| path.as_deref().map(kept_path);
+    // Standard input is a name that stays.
+    let kept_of = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| if path == Path::new("-") { path.to_path_buf() } else { kept_path(path) })
+    };
     let given = FinetuneArgs {
         rows: kept_of(&args.rows),
         dev: kept_of(&args.dev),
@@ -177,6 +180,10 @@ fn resume(args: &FinetuneArgs, workers: &Workers) -> Result<Run, Failure> {
         return Err(Failure::new(format!("{}{dev}: {changed}", examples.path.display())));
     }
     let base_path = stored.model.clone().unwrap_or_default();
+    if !base_path.exists() {
+        let problem = "is gone, the model that this run tunes: put it, or a link to it, back there";
+        return Err(Failure::new(format!("{}: {problem}", base_path.display())));
+    }
     let base = snapshot::open(&base_path, access(args.no_mmap))?;
     let planned = Planned::new(&stored, &base, &base_path, &examples, held_out, workers)?;
     let Planned { mut tuner, origin, rows, mut early, .. } = planned;

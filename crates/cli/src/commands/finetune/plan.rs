@@ -104,6 +104,9 @@ pub fn spec(args: &FinetuneArgs, examples: &Examples) -> Result<TaskSpec, Failur
     } else {
         None
     };
+    if args.scores && examples.kind != TaskKind::Similarity {
+        return Err(Failure::usage("--scores: is of similarity"));
+    }
     if args.score_head.is_some() && scores.is_none() {
         return Err(Failure::usage("--score-head: is of similarity by scores"));
     }

@@ -41,21 +41,18 @@ impl Journal {
         };
         let mut lines: Vec<Value> = text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
         let own = json!({"what": "settings", "value": settings});
-        let foreign = match lines.first() {
-            None => !text.is_empty(),
-            Some(first) => first["what"] != "settings",
-        };
-        if foreign {
-            return Err(Failure::usage(format!("{}: is of no demonstration: take another --out-dir", path.display())));
-        }
         match lines.first() {
-            None => lines.push(own),
-            Some(first) if *first != own => {
+            None if text.is_empty() => lines.push(own),
+            Some(first) if *first == own => (),
+            Some(first) if first["what"] == "settings" => {
                 let (was, is) = (&first["value"], &own["value"]);
                 let problem = format!("{}: begun with {was}, not {is}: take another --out-dir", path.display());
                 return Err(Failure::usage(problem));
             }
-            Some(_) => (),
+            _ => {
+                let problem = format!("{}: is of no demonstration: take another --out-dir", path.display());
+                return Err(Failure::usage(problem));
+            }
         }
         let kept: String = lines.iter().map(|l| format!("{l}\n")).collect();
         let tmp = path.with_extension("jsonl.tmp");

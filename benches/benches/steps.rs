@@ -7,7 +7,7 @@
 use longhand_benches::steps::attention::{self, Shape};
 use longhand_benches::steps::tile_loop::measure_tile_loop;
 use longhand_benches::steps::{matmul, measure};
-use longhand_measure::peak::{ports_and_latency, ports_times_latency};
+use longhand_measure::peak::{alone, ports_and_latency};
 use longhand_measure::pool;
 use longhand_tensor::Ctx;
 
@@ -19,7 +19,7 @@ const ROUNDS: usize = 9;
 fn main() {
     pool(1).install(|| {
         let ctx = Ctx::default();
-        let ratio = ports_times_latency(ctx.isa(), 20);
+        let ratio = alone(ctx.isa(), 20).ratio;
         let trust = if ports_and_latency(ctx.isa(), ratio).is_some() { "trusted" } else { "UNTRUSTED" };
         println!("{}, one thread; independent over dependent chains {ratio:.2} ({trust})", ctx.isa());
         for [m, n, k] in [[256, 768, 768], [1024, 1024, 1024]] {

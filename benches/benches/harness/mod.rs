@@ -9,7 +9,7 @@ use std::time::Duration;
 pub fn run(prefixes: &[&str]) {
     let mut criterion = Criterion::default().configure_from_args();
     for isa in Isa::available() {
-        let ratio = peak::ports_times_latency(isa, 20);
+        let ratio = peak::alone(isa, 20).ratio;
         let trust = if peak::ports_and_latency(isa, ratio).is_some() { "trusted" } else { "UNTRUSTED" };
         for threads in thread_counts() {
             let best = pool(threads).install(|| peak::best_fma_window(isa, 20));

@@ -138,7 +138,17 @@ pub fn available_memory() -> Option<u64> {
         let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
     });
-    [free, Cgroup::detect().memory_left].into_iter().flatten().min()
+    [free, Cgroup::detect().memory_left, address_space_left()].into_iter().flatten().min()
+}
+
+/// What a limit on the address space (`ulimit -v`) leaves; `None` without one.
+fn address_space_left() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|l| l.strip_prefix("Max address space"))?;
+    let limit = line.split_whitespace().next()?.parse::<u64>().ok()?;
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let size = status.lines().find_map(|l| l.strip_prefix("VmSize:"))?;
+    Some(limit.saturating_sub(size.split_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024)))
 }
 
 /// The most bytes of memory that this process has had so far; `None` where the system does not say.

@@ -245,7 +245,12 @@ fn what_is_wrong_has_one_line() {
         f.run("bench load -m r").refused(1),
         "r: is no Hugging Face folder: it has no config.json; longhand convert makes one of a run"
     );
+    // Files that are not the model's own are not read.
+    f.write("h/backup.safetensors", vec![0; 1 << 20]);
     let done = f.run("bench load -m h -r 1 --json --weights f32,bf16").good();
+    fs::remove_file(f.path().join("h/backup.safetensors")).unwrap();
+    let own = fs::metadata(f.path().join("h/model.safetensors")).unwrap().len();
+    assert!(done.lines().all(|l| json(l)["bytes"] == own), "{done}");
     let names: Vec<Value> = done.lines().map(|l| json(l)["name"].clone()).collect();
     let of = |kind: &str| [format!("load/first_token/{kind}"), format!("load/first_token_of_text/{kind}")];
     assert_eq!(names, [vec!["load/read".to_string()], of("f32").to_vec(), of("bf16").to_vec()].concat());

@@ -199,6 +199,8 @@ impl<'a> Checked<'a> {
 pub struct Described {
     /// The configuration, with the output layer tied as the files have it.
     pub config: Config,
+    /// The files that a load opens for its weights.
+    pub files: Vec<PathBuf>,
     /// Every tensor of the files, in the order of its data.
     pub tensors: Vec<Stored>,
     /// As [`Opened::ignored`].
@@ -239,7 +241,8 @@ pub fn describe(folder: impl AsRef<Path>, access: Access) -> Result<Described> {
         file.entries().iter().map(each).collect::<Vec<_>>()
     };
     let tensors = files.files.iter().flat_map(stored).collect();
-    Ok(Described { config, tensors, ignored: files.ignored })
+    let paths = files.files.iter().map(|file| file.path().to_path_buf()).collect();
+    Ok(Described { config, files: paths, tensors, ignored: files.ignored })
 }
 
 fn read_headers(folder: &Path, access: Access) -> Result<(Config, Files<'static>)> {

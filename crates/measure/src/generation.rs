@@ -62,13 +62,15 @@ impl Task {
     }
 
     /// Floating-point operations: 2 a weight of a linear and row (12·C² a block; V·C the head, of last rows alone), and
-    /// attention's useful ones, 4·C a query and key. Of a prompt's last block all rows but one end at its attention.
+    /// attention's useful ones, 4·C a query and key that it sees. Of a prompt's last block all rows but one end at its
+    /// attention.
     pub fn flops(self, config: &Config) -> f64 {
         let [c, l, v] = [config.n_embd, config.n_layer, config.vocab_size].map(|x| x as f64);
         let pass = |past: usize, rows: usize| {
-            let (past, rows) = (past as f64, rows as f64);
+            let pairs = seen(config, past..past + rows);
+            let rows = rows as f64;
             let linears = rows * 24.0 * c * c * l - (rows - 1.0) * 18.0 * c * c + 2.0 * v * c;
-            linears + 4.0 * c * l * rows * (past + (rows + 1.0) / 2.0)
+            linears + 4.0 * c * pairs
         };
         match self {
             Task::Read(tokens) => pass(0, tokens),
@@ -81,15 +83,24 @@ impl Task {
 
     /// Bytes: the weights once a pass, and of the cache what is before each token.
     pub fn bytes(self, config: &Config, weights: usize) -> f64 {
-        let key_and_value = (2 * config.n_layer * config.n_embd * size_of::<f32>()) as f64;
+        let key_and_value = (2 * config.n_embd * size_of::<f32>()) as f64;
         match self {
             Task::Read(_) => weights as f64,
             Task::Write { tokens, texts } => {
-                let read: f64 = (1..tokens).map(|i| (PROMPT + i) as f64).sum();
+                let read = seen(config, PROMPT..PROMPT + tokens.saturating_sub(1));
                 tokens as f64 * weights as f64 + texts as f64 * read * key_and_value
             }
         }
     }
+}
+
+/// Keys that the queries at these positions see, in all blocks.
+fn seen(config: &Config, positions: std::ops::Range<usize>) -> f64 {
+    let of_block = |layer: usize| {
+        let most = config.layer_window(layer).unwrap_or(usize::MAX);
+        positions.clone().fold(0.0, |sum, i| sum + (i + 1).min(most) as f64)
+    };
+    (0..config.n_layer).map(of_block).fold(0.0, |sum, keys| sum + keys)
 }
 
 /// Sequences over packed weights.
@@ -152,6 +163,9 @@ mod tests {
         let token = 2.0 * (84.93e6 + 38.6e6) + 4.0 * 768.0 * 12.0 * 17.0;
         assert!((two.flops(&config) / (3.0 * (one.flops(&config) + token)) - 1.0).abs() < 1e-3);
         assert_eq!(two.bytes(&config, 1000), 2000.0 + 3.0 * 17.0 * 2.0 * 12.0 * 768.0 * 4.0);
+        // Every second block of GPT-3 sees 256 keys.
+        let gpt3 = Config::preset("gpt3-125m").unwrap();
+        assert_eq!(seen(&gpt3, 300..302), 6.0 * (301.0 + 302.0) + 6.0 * 512.0);
         assert_eq!((two.tokens(), two.test(), one.test()), (6, "tg2b3".into(), "tg1".into()));
     }
 }

@@ -13,16 +13,6 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The files of a folder that hold weights.
-///
-/// # Errors
-/// What the file system says.
-pub fn weight_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let weights = |p: &PathBuf| p.extension().is_some_and(|e| e == "safetensors" || e == "npy");
-    let paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter(weights).collect())
-}
-
 /// Bytes that one task reads.
 const PART: usize = 4 << 20;
 

@@ -9,7 +9,7 @@
 use longhand_tensor::Isa;
 use longhand_tensor::simd::{Kernel, LANES, Simd, dispatch_on};
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// `N` chains of acc ← acc·x + y, `steps` long, on registers.
 struct Chains<const N: usize> {
@@ -81,9 +81,29 @@ pub fn best_fma_window(isa: Isa, windows: usize) -> f64 {
     (0..windows).map(|_| fma_window(isa)).fold(0.0, f64::max)
 }
 
-/// Independent over dependent chains on the calling thread, each the best of `windows`, with clocks alike as
-/// windows alternate: ports × latency.
-pub fn ports_times_latency(isa: Isa, windows: usize) -> f64 {
+/// The best of at least 20 windows and of 100 ms of them: a whole slice of whatever else runs on a core lasts milliseconds, in
+/// which all of 20 windows may find one thread waiting.
+pub fn settled_fma_window(isa: Isa) -> f64 {
+    let began = Instant::now();
+    let mut best = best_fma_window(isa, 20);
+    while began.elapsed() < Duration::from_millis(100) {
+        best = best.max(fma_window(isa));
+    }
+    best
+}
+
+/// What windows on the calling thread alone say.
+#[derive(Clone, Copy, Debug)]
+pub struct Alone {
+    /// Floating-point operations a second of independent chains.
+    pub flops: f64,
+    /// Independent over dependent chains: ports × latency.
+    pub ratio: f64,
+}
+
+/// Independent and dependent chains on the calling thread, each the best of `windows`, with clocks alike as windows
+/// alternate.
+pub fn alone(isa: Isa, windows: usize) -> Alone {
     const STEPS: usize = 40_000;
     let (mut free, mut bound) = (0.0f64, 0.0f64);
     for _ in 0..windows {
@@ -96,7 +116,7 @@ pub fn ports_times_latency(isa: Isa, windows: usize) -> f64 {
         bound = bound.max(STEPS as f64 / began.elapsed().as_secs_f64());
     }
     // The single vector holds `registers` chains side by side.
-    free / (bound / registers(isa) as f64)
+    Alone { flops: free * (LANES * 2) as f64, ratio: free / (bound / registers(isa) as f64) }
 }
 
 /// Ports and latency of the multiply-adds that `isa` may have, most likely first; none for one without the instruction.
@@ -125,7 +145,8 @@ mod tests {
     #[test]
     fn rates_are_positive_on_every_isa() {
         for isa in Isa::available() {
-            let rates = [fma_window(isa), ports_times_latency(isa, 2)];
+            let alone = alone(isa, 2);
+            let rates = [fma_window(isa), alone.flops, alone.ratio];
             assert!(rates.iter().all(|r| r.is_finite() && *r > 0.0), "{isa}: {rates:?}");
             let time = |flops| {
                 let seconds = (0..20).map(|_| {

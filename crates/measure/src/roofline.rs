@@ -9,7 +9,7 @@
 
 use crate::caches::caches;
 use crate::cases::{Case, Quoted};
-use crate::peak::{best_fma_window, ports_and_latency, ports_times_latency};
+use crate::peak::{alone, ports_and_latency, settled_fma_window};
 use crate::sampling::{Sample, sample};
 use crate::streams::{Stream, Traffic, beyond_caches};
 use longhand_tensor::{Ctx, Isa};
@@ -24,6 +24,8 @@ pub struct Peak {
     pub flops: f64,
     /// Rate of independent over dependent chains on one thread: ports × latency.
     pub ratio: f64,
+    /// Flops a second of one thread alone.
+    pub alone: f64,
 }
 
 impl Peak {
@@ -37,9 +39,16 @@ impl Peak {
         ports_and_latency(self.isa, self.ratio)
     }
 
-    /// The best of 20 windows, on the threads of the current pool.
+    /// The best window, on the threads of the current pool.
     pub fn measure(isa: Isa) -> Peak {
-        Peak { isa, flops: best_fma_window(isa, 20), ratio: ports_times_latency(isa, 20) }
+        let alone = alone(isa, 20);
+        Peak { isa, flops: settled_fma_window(isa), ratio: alone.ratio, alone: alone.flops }
+    }
+
+    /// The threads that together reach this peak, each as fast as one alone: fewer than there are where some share a core,
+    /// or where something else had one all the time.
+    pub fn full_threads(&self) -> f64 {
+        self.flops / self.alone
     }
 }
 
@@ -58,7 +67,9 @@ pub struct Level {
 
 /// Reads and writes at half of each cache, and far beyond the last, on the threads of the current pool.
 pub fn levels(isa: Isa) -> Vec<Level> {
-    let threads = rayon::current_num_threads();
+    // More threads than cores have no more caches.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = rayon::current_num_threads().min(cores);
     let all = caches();
     let cached = all.iter().map(|c| (format!("L{}", c.level), c.bytes / 2 * threads.div_ceil(c.shared_by)));
     let beyond = ("DRAM".to_string(), beyond_caches());
@@ -147,15 +158,15 @@ impl Row {
     }
 }
 
-/// Measures `cases` in turn in the current pool, `each` told before every one of them. The peak is the best window of
-/// all; it is returned beside the rows.
-pub fn rows(ctx: &Ctx, cases: &[Case], budget: Duration, mut each: impl FnMut(&Case)) -> (f64, Vec<Row>) {
+/// Measures `cases` in turn in the current pool, `each` told before every one of them. The peak is `seen`, of windows before,
+/// or the best window of all if that is more; it is returned beside the rows, which are shares of it.
+pub fn rows(ctx: &Ctx, cases: &[Case], budget: Duration, seen: f64, mut each: impl FnMut(&Case)) -> (f64, Vec<Row>) {
     let mut samples = Vec::with_capacity(cases.len());
     for case in cases {
         each(case);
         samples.push(sample(ctx, case, budget));
     }
-    let peak = samples.iter().map(|s| s.peak).fold(0.0, f64::max);
+    let peak = samples.iter().map(|s| s.peak).fold(seen, f64::max);
     (peak, cases.iter().zip(&samples).map(|(case, s)| Row::new(case, s, peak)).collect())
 }
 
@@ -178,6 +189,15 @@ mod tests {
         assert_eq!(memory.bound, Bound::Bytes);
         assert!((memory.of_bound() - 28.0 * 262144.0 / 1e9 / 0.1).abs() < 1e-9);
         assert!((memory.flops / memory.bytes - 0.5).abs() < 1e-9);
+    }
+
+    /// However few windows stand between the repetitions of a case, the peak before them counts.
+    #[test]
+    fn rows_are_shares_of_the_peak_that_is_shown() {
+        let case = cases::named(&["rowwise/softmax_forward/256x768"]);
+        let (peak, rows) = rows(&Ctx::default(), &case, Duration::ZERO, 1e15, |_| ());
+        assert_eq!(peak, 1e15);
+        assert!((rows[0].of_peak * peak / (rows[0].gflops() * 1e9) - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -60,8 +60,8 @@ pub fn sample(ctx: &Ctx, case: &Case, budget: Duration) -> Sample {
         windows += some;
     }
     look(20usize.saturating_sub(windows));
-    seconds.sort_by(f64::total_cmp);
-    Sample { median: seconds[seconds.len() / 2], best: seconds[0], repetitions: seconds.len(), peak, stream: best }
+    let (least, repetitions) = (seconds.iter().copied().fold(f64::INFINITY, f64::min), seconds.len());
+    Sample { median: median(seconds), best: least, repetitions, peak, stream: best }
 }
 
 /// The median; of an even number the mean of the two in the middle.

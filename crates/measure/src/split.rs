@@ -3,7 +3,7 @@
 //! ```text
 //! matmul_forward  matmul_dx  matmul_dw     2·B·T·12·C²·L flops each          the linear layers; GELU in the epilogue
 //! linear_cross_entropy                     6·B·T·V·C                        logits, loss and both gradients
-//! attention_forward  attention_backward    2 and 5 times B·T²·C·L           the causal half
+//! attention_forward  attention_backward    4·C and 10·C a query and key     those that see each other: T²/2 of a causal block
 //! row kernels                              4 bytes an element of each tensor read or written, once
 //! adamw_step  gradient_norm                28 and 4 bytes a parameter
 //! between_kernels                          what is left: the tape, and what runs outside of every op
@@ -85,9 +85,10 @@ impl TrainStep {
     /// What `calls` of a kernel do in a step.
     fn work(&self, name: &str, calls: u64) -> Option<(Quoted, f64)> {
         let config = self.config();
-        let (rows, t) = (self.tokens() as f64, self.tokens_of_a_sequence() as f64);
+        let rows = self.tokens() as f64;
+        let sequences = (self.tokens() / self.tokens_of_a_sequence()) as f64;
         let [c, l, v] = [config.n_embd, config.n_layer, config.vocab_size].map(|x| x as f64);
-        let (linear, attention) = (2.0 * rows * 12.0 * c * c * l, rows * t * c * l);
+        let (linear, attention) = (2.0 * rows * 12.0 * c * c * l, 2.0 * sequences * c * self.pairs());
         let (tensor, calls, params) = (4.0 * rows * c, calls as f64, config.param_count() as f64);
         // Layer norms whose residual sum is read by the next block too: all but the last one of a pre-norm model.
         let summed = if config.arch == Arch::Gpt2 { calls - 1.0 } else { 0.0 };

@@ -57,12 +57,23 @@ impl TrainStep {
         format!("train_step/b{}t{}/f32", self.batch, self.block)
     }
 
-    /// Floating-point operations: 6 a weight of a linear and token (12·C² a block, V·C the head), and causal
-    /// attention's useful half, 3.5 · 2·B·T²·C a block.
+    /// Floating-point operations: 6 a weight of a linear and token (12·C² a block, V·C the head), and attention's useful
+    /// ones, 14·B·C a query and key that it sees: 3.5 · 2·B·T²·C of a causal block.
     pub fn flops(&self) -> f64 {
         let p = self.preset;
         let [b, t, c, l, v] = [self.batch, self.block, p.n_embd, p.n_layer, p.vocab_size].map(|x| x as f64);
-        6.0 * b * t * (12.0 * c * c * l + v * c) + 7.0 * b * t * t * c * l
+        6.0 * b * t * (12.0 * c * c * l + v * c) + 14.0 * b * c * self.pairs()
+    }
+
+    /// Queries and keys that see each other, of one sequence in all blocks: T²/2 of a causal one, as everywhere; T·W − W²/2
+    /// of one whose queries see the last W keys.
+    pub fn pairs(&self) -> f64 {
+        let (config, t) = (self.config(), self.block as f64);
+        let of_block = |layer| {
+            let w = config.layer_window(layer).map_or(t, |w| t.min(w as f64));
+            t * w - w * w / 2.0
+        };
+        (0..config.n_layer).map(of_block).fold(0.0, |sum, pairs| sum + pairs)
     }
 
     /// Bytes that no cache can save: a weight is read forward and backward and its gradient written (12), and AdamW reads
@@ -109,6 +120,14 @@ mod tests {
         assert_eq!(step.name(), "train_step/b4t64/f32");
         assert!((step.flops() / 190.8e9 - 1.0).abs() < 0.01, "{}", step.flops());
         assert!((step.bytes() / 4.98e9 - 1.0).abs() < 0.01, "{}", step.bytes());
+        assert_eq!(step.pairs(), 12.0 * 64.0 * 64.0 / 2.0);
+        // Every second block of GPT-3 sees 256 keys.
+        let banded = TrainStep::new("gpt3-125m", 1, 2048).unwrap();
+        let (causal, band) = (2048.0 * 2048.0 / 2.0, 2048.0 * 256.0 - 256.0 * 256.0 / 2.0);
+        assert_eq!(banded.pairs(), 6.0 * causal + 6.0 * band);
+        let linears = |s: &TrainStep| s.flops() - 14.0 * 768.0 * s.pairs();
+        let gpt2 = TrainStep::new("gpt2", 2, 1024).unwrap();
+        assert!((linears(&banded) / (gpt2.flops() - 14.0 * 2.0 * 768.0 * gpt2.pairs()) - 1.0).abs() < 1e-12);
         assert!(TrainStep::new("gpt5", 4, 64).is_err());
         assert!(TrainStep::new("gpt2", 0, 64).is_err() && TrainStep::new("gpt2", 1, 1025).is_err());
     }

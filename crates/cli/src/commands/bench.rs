@@ -12,6 +12,7 @@ use crate::plot::{self, Bars};
 use crate::pool::Workers;
 use crate::progress::print_line;
 use longhand_measure::peak::best_fma_window;
+use longhand_measure::sampling::median;
 use longhand_measure::split::{Part, Recorded};
 use longhand_measure::streams::{Stream, Traffic, beyond_caches};
 use longhand_measure::train_step::TrainStep;
@@ -71,6 +72,7 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     if args.json {
         let mut row = measured.json();
         (row["isa"], row["threads"]) = (json!(isa.to_string()), json!(workers.ctx.threads()));
+        row["model"] = json!(args.preset);
         print_line(&row.to_string());
     } else {
         measured.print(&args.preset);
@@ -80,7 +82,7 @@ fn train(args: &BenchTrainArgs) -> Result<u8, Failure> {
     }
     let parts = measured.step.split(measured.middle());
     if args.json {
-        measured.print_json_of(&parts);
+        measured.print_json_of(&parts, &args.preset);
     } else {
         measured.print_table_of(&parts);
     }
@@ -119,7 +121,7 @@ struct Measured {
 impl Measured {
     /// Seconds of the median step.
     fn median(&self) -> f64 {
-        self.steps[self.steps.len() / 2].seconds
+        median(self.steps.iter().map(|step| step.seconds).collect())
     }
 
     /// Seconds that the flops take at the peak, and those that the bytes take.
@@ -194,9 +196,9 @@ impl Measured {
         print_line(&format!("{:<28}{:>7}{gflops:>10.1}{of_peak:>9.3}{:>8}{ms:>11.2}{share:>8.3}", "together", "", ""));
     }
 
-    fn print_json_of(&self, parts: &[Part]) {
+    fn print_json_of(&self, parts: &[Part], preset: &str) {
         for p in parts {
-            let mut row = json!({"name": format!("{}/{}", self.step.name(), p.name), "calls": p.calls,
+            let mut row = json!({"name": format!("{}/{}", self.step.name(), p.name), "model": preset, "calls": p.calls,
                 "ms": rounded(p.seconds * 1e3, 1e4), "share": rounded(p.share, 1e5)});
             if let Some(gflops) = p.gflops() {
                 row["gflops"] = json!(rounded(gflops, 1e2));

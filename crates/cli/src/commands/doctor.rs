@@ -97,6 +97,12 @@ fn warnings(cpu: &Cpu, isa: Isa) -> Vec<String> {
     if isa != best {
         all.push(format!("LONGHAND_ISA lowers the kernels from {best} to {isa}"));
     }
+    if let Ok(asked) = std::env::var("LONGHAND_ISA")
+        && !asked.is_empty()
+        && asked != isa.to_string()
+    {
+        all.push(format!("LONGHAND_ISA={asked} has no effect: this CPU's best is {best}"));
+    }
     if best == Isa::PORTABLE || best == Isa::SCALAR {
         all.push("no kernels of this CPU's own: the portable ones are slower".into());
     }

@@ -30,7 +30,7 @@ pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
         // The line of every command that opens a model.
         snapshot::open_body(&folder, Access::Map)?;
     }
-    let Described { config, tensors, ignored } = hugging_face::describe(&folder, Access::Map)?;
+    let Described { config, tensors, ignored, .. } = hugging_face::describe(&folder, Access::Map)?;
     let tokenizer = Tokenizer::of_folder_if_any(&folder, config.arch)?;
     let problem = tokenizer.as_ref().and_then(|t| snapshot::check_tokenizer(&folder, &config, t).err());
     let numbers = config.param_count();

@@ -46,6 +46,13 @@ pub fn run(args: &RooflineArgs) -> Result<u8, Failure> {
     } else {
         print_table(&measured, threads);
     }
+    let full = measured.peak.full_threads();
+    if full < FULL * threads as f64 {
+        let line = "together are as fast as";
+        note(&format!(
+            "{threads} threads {line} {full:.1} of one alone: they share cores, or something else had some of them"
+        ));
+    }
     if let Some(path) = &args.svg {
         let title = format!("{}, {}", cpu_name(), threads_of(isa, threads));
         let points: Vec<Point> = measured.rows.iter().map(Point::from).collect();
@@ -63,6 +70,9 @@ pub fn run(args: &RooflineArgs) -> Result<u8, Failure> {
     }
     Ok(if missed.is_empty() { 0 } else { 1 })
 }
+
+/// The share of a thread alone that each of many has at least: clocks fall a little when all cores work.
+const FULL: f64 = 0.7;
 
 /// Seconds for a kernel that are no mistake.
 const MOST_SECONDS: f64 = 3600.0;
@@ -108,10 +118,10 @@ fn measure(ctx: &Ctx, chosen: &[Case], budget: Duration) -> Measured {
     counter.next("peaks and bandwidths");
     let mut peaks: Vec<Peak> = Isa::available().into_iter().map(Peak::measure).collect();
     let levels = roofline::levels(ctx.isa());
-    let (flops, rows) = roofline::rows(ctx, chosen, budget, |case| counter.next(&case.name));
-    counter.finish();
     let own = peaks.iter_mut().find(|p| p.isa == ctx.isa()).expect("the chosen instruction set is available");
-    own.flops = own.flops.max(flops);
+    let rows;
+    (own.flops, rows) = roofline::rows(ctx, chosen, budget, own.flops, |case| counter.next(&case.name));
+    counter.finish();
     Measured { peak: *own, peaks, levels, rows }
 }
 
@@ -142,6 +152,8 @@ fn print_table(m: &Measured, threads: usize) {
         let footprint = human_bytes(l.bytes as u64);
         print_line(&format!("{:<12}{footprint:>10}{:>12.1}{:>14.1}", l.name, l.read / 1e9, l.write / 1e9));
     }
+    // A share of a peak that is none says nothing.
+    let known = !known_ports_and_latency(m.peak.isa).is_empty();
     let (isa, head) = (m.peak.isa.to_string(), ["ms", "GFLOP/s", "GB/s", "of peak", "bound", "of bound"]);
     let [ms, gflops, gb_s, of_peak, bound, of_bound] = head;
     print_line(&format!("\n{isa:<46}{ms:>10}{gflops:>9}{gb_s:>8}{of_peak:>9}{bound:>7}{of_bound:>10}"));
@@ -150,9 +162,11 @@ fn print_table(m: &Measured, threads: usize) {
             Quoted::Flops => (format!("{:.1}", r.gflops()), String::new()),
             Quoted::Bytes => (String::new(), format!("{:.1}", r.gb_s())),
         };
-        let of_peak = if gflops.is_empty() { String::new() } else { format!("{:.3}", r.of_peak) };
-        let (name, ms, bound, of_bound) = (&r.name, r.ms(), r.bound.name(), r.of_bound());
-        print_line(&format!("{name:<46}{ms:>10.4}{gflops:>9}{gb_s:>8}{of_peak:>9}{bound:>7}{of_bound:>10.3}"));
+        let share = |share: f64| if known { format!("{share:.3}") } else { "–".into() };
+        let of_peak = if gflops.is_empty() { String::new() } else { share(r.of_peak) };
+        let (name, ms, of_bound) = (&r.name, r.ms(), share(r.of_bound()));
+        let bound = if known { r.bound.name() } else { "–" };
+        print_line(&format!("{name:<46}{ms:>10.4}{gflops:>9}{gb_s:>8}{of_peak:>9}{bound:>7}{of_bound:>10}"));
     }
     print_line("\nbound: the multiply-adds, or a stream of the kernel's own reads and writes at its own footprint");
 }
@@ -161,7 +175,7 @@ fn print_json(m: &Measured, threads: usize) {
     for p in &m.peaks {
         print_line(
             &json!({"name": format!("peak/{}", p.isa), "threads": threads, "gflops": rounded(p.flops / 1e9, 1e2),
-                "ratio": rounded(p.ratio, 1e2), "trusted": p.trusted()})
+                "ratio": rounded(p.ratio, 1e2), "one_thread_gflops": rounded(p.alone / 1e9, 1e2), "trusted": p.trusted()})
             .to_string(),
         );
     }
@@ -172,11 +186,13 @@ fn print_json(m: &Measured, threads: usize) {
             .to_string(),
         );
     }
+    let known = !known_ports_and_latency(m.peak.isa).is_empty();
     for r in &m.rows {
+        let share = |share: f64| known.then(|| rounded(share, 1e4));
         print_line(
             &json!({"name": r.name, "isa": m.peak.isa.to_string(), "threads": threads, "ms": rounded(r.ms(), 1e4),
-                "gflops": rounded(r.gflops(), 1e2), "gb_s": rounded(r.gb_s(), 1e2), "of_peak": rounded(r.of_peak, 1e4),
-                "bound": r.bound.name(), "of_bound": rounded(r.of_bound(), 1e4), "trusted": m.peak.trusted()})
+                "gflops": rounded(r.gflops(), 1e2), "gb_s": rounded(r.gb_s(), 1e2), "of_peak": share(r.of_peak),
+                "bound": known.then(|| r.bound.name()), "of_bound": share(r.of_bound()), "trusted": m.peak.trusted()})
             .to_string(),
         );
     }

@@ -28,6 +28,27 @@ pub fn writable(path: &Path) -> Result<(), Failure> {
     let fault = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
     let is_new = !path.exists();
     std::fs::OpenOptions::new().create(true).append(true).open(path).map_err(fault)?;
-    // Whatever ends the command before it draws, leaves no empty file.
-    if is_new { std::fs::remove_file(path).map_err(fault) } else { Ok(()) }
+    // Whatever ends the command before it draws, leaves no empty file; what a link points to is removed, not the link.
+    if is_new { path.canonicalize().and_then(std::fs::remove_file).map_err(fault) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_stays_a_link() {
+        let folder = std::env::temp_dir().join(format!("longhand-plot-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let (link, target) = (folder.join("link.svg"), folder.join("target.svg"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        super::writable(&link).unwrap();
+        assert!(link.is_symlink() && !target.exists());
+        super::writable(&target).unwrap();
+        assert!(!target.exists());
+        std::fs::write(&link, "a picture").unwrap();
+        super::writable(&link).unwrap();
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "a picture");
+        assert!(super::writable(&folder.join("none/x.svg")).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -47,11 +47,14 @@ impl Point {
 }
 
 /// Kinds of points: how names begin and end, what the legend says, the colour.
-const KINDS: [(&str, &str, &str, RGBColor); 11] = [
+const KINDS: [(&str, &str, &str, RGBColor); 14] = [
     ("matmul_packed/", "", "matmul, packed weight", RGBColor(255, 150, 50)),
     ("matmul/", "", "matmul", MATMUL),
     ("attention_forward/", "", "attention, forward", ATTENTION_FORWARD),
     ("attention_forward_backward/", "", "attention, forward + backward", ATTENTION_BACKWARD),
+    ("attention_naive_forward/", "", "naive attention, forward", RGBColor(120, 170, 230)),
+    ("attention_naive_forward_backward/", "", "naive attention, forward + backward", RGBColor(170, 140, 210)),
+    ("train_step/", "", "training step", RGBColor(90, 90, 90)),
     ("linear_cross_entropy/", "", "linear + cross-entropy", LINEAR_CROSS_ENTROPY),
     ("rowwise/", "", "row kernels", ROWS),
     ("adamw/", "", "AdamW", ADAMW),
@@ -102,7 +105,8 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             .axis_desc_style(("sans-serif", 17))
             .draw()?;
 
-        let small = ("sans-serif", 13).into_font().color(&ROOF);
+        // Names stand on white, above whatever they cross: they are drawn last.
+        let mut names: Vec<(String, (f64, f64))> = Vec::new();
         for (i, level) in roof.levels.iter().enumerate() {
             // From the left edge, or where the roof enters the picture, to the highest peak.
             let read = giga(level.read);
@@ -116,8 +120,8 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             // Roofs that lie close together have their names one behind the other.
             let close = |other: &&Level| (0.6..1.6).contains(&(giga(other.read) / read));
             let before = roof.levels[..i].iter().filter(close).count();
-            let at = (0..before).fold(from * 1.12, |at, _| at * 4.0).min(to);
-            chart.draw_series([Text::new(words, (at, at / 1.12 * read * 1.02), small.clone())])?;
+            let at = (0..before).fold((from * 1.12).max(y.start * 1.4 / read), |at, _| at * 4.0).min(to);
+            names.push((words, (at, at * read * 0.9)));
         }
         let fastest = roof.levels.iter().map(|l| giga(l.read)).fold(1.0, f64::max);
         let slowest = roof.levels.iter().map(|l| giga(l.read)).fold(fastest, f64::min);
@@ -128,7 +132,7 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             let words = format!("{} {}", peak.isa, short(flops));
             // Where the roof begins; or behind the slanted ones if that is near the left edge, where their names are.
             let at = if from > 4.0 * x.start { from } else { (flops / slowest).clamp(x.start, x.end) };
-            chart.draw_series([Text::new(words, (at * 1.2, flops * 1.16), small.clone())])?;
+            names.push((words, (at * 1.2, flops * 1.16)));
         }
         for (prefix, suffix, words, colour) in KINDS {
             let of_kind = roof.points.iter().filter(|p| p.name.starts_with(prefix) && p.name.ends_with(suffix));
@@ -141,6 +145,13 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
                 .draw_series(points.into_iter().map(dot))?
                 .label(words)
                 .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.mix(0.75).filled()));
+        }
+        let small = ("sans-serif", 13).into_font().color(&ROOF);
+        for (words, at) in names {
+            // Six and a half pixels a letter is wide for most of them.
+            let width = 6.5 * words.chars().count() as f64;
+            let box_of = Rectangle::new([(-2, -1), (width as i32 + 2, 13)], WHITE.mix(0.8).filled());
+            chart.draw_series([EmptyElement::at(at) + box_of + Text::new(words, (0, 0), small.clone())])?;
         }
         chart
             .configure_series_labels()
@@ -172,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_picture_has_its_roofs_and_kernels() {
-        let peaks = [Peak { isa: Isa::SCALAR, flops: 1e10, ratio: 8.0 }];
+        let peaks = [Peak { isa: Isa::SCALAR, flops: 1e10, ratio: 8.0, alone: 1e10 }];
         let level = |name: &str, read: f64| Level { name: name.into(), bytes: 1 << 20, read, write: read };
         let point = |name: &str, flops: f64| Point { name: name.into(), flops, bytes: 1e6, seconds: 0.01 };
         let points = [point("matmul/1x1x1", 1e8), point("rowwise/softmax_forward/2x2", 1e6)];
@@ -183,6 +194,12 @@ mod tests {
             assert!(svg.contains(words), "{words}");
         }
         assert!(!svg.contains("AdamW"));
+        // Whatever is measured has a dot.
+        for case in longhand_measure::cases::all() {
+            let points = [Point { name: case.name, flops: 1e8, bytes: 1e6, seconds: 0.01 }];
+            let roof = Roof { title: "a CPU".into(), peaks: &peaks, levels: &levels, points: &points };
+            assert!(draw(&roof).unwrap().contains("<circle"), "{}", points[0].name);
+        }
         assert!(picture(&[]).is_ok());
     }
 }

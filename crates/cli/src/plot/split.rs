@@ -88,15 +88,12 @@ fn whole(svg: &mut String, parts: &[Part]) {
         // A white line between two parts, if there is room for one.
         let gap = if width > 3.0 { 1.0 } else { 0.0 };
         rect(svg, x, top, width - gap, height, &hex(colour(part.name)), 1.0);
-        let words = if part.share > 0.11 {
-            format!("{} {:.0}%", part.label(), 100.0 * part.share)
-        } else {
-            format!("{:.0}%", 100.0 * part.share)
-        };
+        let share = format!("{:.0}%", 100.0 * part.share);
         // Seven pixels a letter is wide for most of them.
-        if 7.0 * words.len() as f64 + 6.0 < width {
+        let fits = |words: &String| 7.0 * words.len() as f64 + 6.0 < width;
+        if let Some(words) = [format!("{} {share}", part.label()), share].iter().find(|words| fits(words)) {
             let middle = r##"text-anchor="middle" fill="#ffffff" font-size="13""##;
-            text(svg, x + width / 2.0, top + 22.0, &words, middle);
+            text(svg, x + width / 2.0, top + 22.0, words, middle);
         }
         x += width;
     }

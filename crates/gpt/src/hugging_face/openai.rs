@@ -12,7 +12,7 @@ use crate::mmap::{Access, Source};
 use crate::model::Gpt;
 use longhand_tensor::params::Params;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const SHAPES: &str = "params_shapes.json";
 /// The release's number of arrays.
@@ -78,6 +78,11 @@ pub(super) fn names(blocks: usize) -> Vec<String> {
     names
 }
 
+/// Where an array is.
+fn path_of(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("params_{index}.npy"))
+}
+
 /// What the shapes say.
 pub(super) fn describe(folder: &Path) -> Result<Described> {
     let (config, shapes) = read_shapes(folder)?;
@@ -86,7 +91,8 @@ pub(super) fn describe(folder: &Path) -> Result<Described> {
         Stored { name, dtype: "F32", shape, bytes }
     };
     let tensors = names(config.n_layer).into_iter().zip(shapes).map(stored).collect();
-    Ok(Described { config, tensors, ignored: Vec::new() })
+    let files = (0..ARRAYS).map(|i| path_of(folder, i)).collect();
+    Ok(Described { config, files, tensors, ignored: Vec::new() })
 }
 
 /// The shapes, and the configuration that they tell.
@@ -136,7 +142,7 @@ struct Array {
 
 impl Array {
     fn open(folder: &Path, index: usize, access: Access) -> Result<Array> {
-        let path = folder.join(format!("params_{index}.npy"));
+        let path = path_of(folder, index);
         let source = Source::open(&path, access)?;
         let bad = |field: &str, value: String, limit: &str| Error::bad_file(&path, field, value, limit);
         let bytes = source.bytes();

@@ -185,7 +185,10 @@ fn packed_from_the_files_or_from_bytes_it_is_the_model_that_was_loaded() {
 #[test]
 fn described_without_being_loaded() {
     let (dir, params) = folder("hf-described", Arch::Gpt2);
+    // What lies beside the model's own file is none of it.
+    dir.write("backup.safetensors", "x");
     let found = describe(dir.path(), Access::Map).unwrap();
+    assert_eq!(found.files, [dir.path().join(WEIGHTS)]);
     assert_eq!(found.tensors.len(), params.layout().specs().len());
     assert_eq!(found.tensors.iter().map(|t| t.bytes).sum::<u64>(), 4 * found.config.param_count());
     assert!(found.tensors.iter().all(|t| t.dtype == "F32"));
@@ -385,7 +388,9 @@ fn openais_arrays_are_cut_by_their_shapes() {
     let opened = load(dir.path(), Access::Map).unwrap();
     assert_eq!(opened.model.config(), model.config());
     assert!(same(&opened.params, &params));
-    assert_eq!(describe(dir.path(), Access::Map).unwrap().tensors.len(), 26);
+    let found = describe(dir.path(), Access::Map).unwrap();
+    assert_eq!((found.tensors.len(), found.files.len()), (26, 10));
+    assert!(found.files.iter().all(|path| path.is_file()));
 
     let mut wrong = Vec::new();
     let mut same = |got: String, expected: &str| {

@@ -8,10 +8,10 @@ use crate::commands::weight_type;
 use crate::failure::Failure;
 use crate::pool::Workers;
 use crate::progress::print_line;
-use longhand_gpt::hugging_face;
+use longhand_gpt::hugging_face::{self, Described};
 use longhand_gpt::mmap::Access;
 use longhand_gpt::tokenizer::Tokenizer;
-use longhand_measure::loading::{first_token, read_into_fresh_memory, weight_files};
+use longhand_measure::loading::{first_token, read_into_fresh_memory};
 use longhand_measure::sampling::median;
 use serde_json::json;
 
@@ -26,9 +26,9 @@ pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
         return Err(Failure::new(format!("{}: {problem}", folder.display())));
     }
     let workers = Workers::new(args.threads)?;
-    let arch = hugging_face::describe(folder, Access::Map)?.config.arch;
-    let with_tokenizer = Tokenizer::of_folder_if_any(folder, arch)?.is_some();
-    let files = weight_files(folder).map_err(fault)?;
+    // The files that a load opens; others may lie beside them.
+    let Described { config, files, .. } = hugging_face::describe(folder, Access::Map)?;
+    let with_tokenizer = Tokenizer::of_folder_if_any(folder, config.arch)?.is_some();
     let ways: Vec<(String, &String, bool)> = args
         .weights
         .iter()
@@ -58,7 +58,9 @@ pub fn run(args: &BenchLoadArgs) -> Result<u8, Failure> {
     let names = std::iter::once("read").chain(ways.iter().map(|(name, ..)| name.as_str()));
     let medians: Vec<f64> = std::iter::once(read).chain(seconds.into_iter().map(median)).collect();
     if !args.json {
-        print_line(&format!("{} files, {:.1} MiB, {threads} threads", files.len(), bytes as f64 / (1 << 20) as f64));
+        let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+        let mib = bytes as f64 / (1 << 20) as f64;
+        print_line(&format!("{}, {mib:.1} MiB, {}", count(files.len(), "file"), count(threads, "thread")));
     }
     for (name, seconds) in names.zip(medians) {
         if args.json {

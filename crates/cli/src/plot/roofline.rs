@@ -3,6 +3,7 @@
 use super::{ADAMW, ATTENTION_BACKWARD, ATTENTION_FORWARD, LINEAR_CROSS_ENTROPY, MATMUL, ROWS};
 use longhand_measure::roofline::{Level, Peak, Row};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::path::Path;
 
 /// What the picture shows.
@@ -105,7 +106,7 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             .axis_desc_style(("sans-serif", 17))
             .draw()?;
 
-        // Names stand on white, above whatever they cross: they are drawn last.
+        // A name interrupts its roof, so that it can be no other's; on white, above whatever it crosses, drawn last.
         let mut names: Vec<(String, (f64, f64))> = Vec::new();
         for (i, level) in roof.levels.iter().enumerate() {
             // From the left edge, or where the roof enters the picture, to the highest peak.
@@ -120,8 +121,8 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             // Roofs that lie close together have their names one behind the other.
             let close = |other: &&Level| (0.6..1.6).contains(&(giga(other.read) / read));
             let before = roof.levels[..i].iter().filter(close).count();
-            let at = (0..before).fold((from * 1.12).max(y.start * 1.4 / read), |at, _| at * 4.0).min(to);
-            names.push((words, (at, at * read * 0.9)));
+            let at = (0..before).fold(from * 2.0, |at, _| at * 3.5).min(to);
+            names.push((words, (at, at * read)));
         }
         let fastest = roof.levels.iter().map(|l| giga(l.read)).fold(1.0, f64::max);
         let slowest = roof.levels.iter().map(|l| giga(l.read)).fold(fastest, f64::min);
@@ -132,7 +133,7 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             let words = format!("{} {}", peak.isa, short(flops));
             // Where the roof begins; or behind the slanted ones if that is near the left edge, where their names are.
             let at = if from > 4.0 * x.start { from } else { (flops / slowest).clamp(x.start, x.end) };
-            names.push((words, (at * 1.2, flops * 1.16)));
+            names.push((words, (at * 2.5, flops)));
         }
         for (prefix, suffix, words, colour) in KINDS {
             let of_kind = roof.points.iter().filter(|p| p.name.starts_with(prefix) && p.name.ends_with(suffix));
@@ -146,12 +147,12 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
                 .label(words)
                 .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.mix(0.75).filled()));
         }
-        let small = ("sans-serif", 13).into_font().color(&ROOF);
+        let small = ("sans-serif", 13).into_font().color(&ROOF).pos(Pos::new(HPos::Center, VPos::Center));
         for (words, at) in names {
             // Six and a half pixels a letter is wide for most of them.
-            let width = 6.5 * words.chars().count() as f64;
-            let box_of = Rectangle::new([(-2, -1), (width as i32 + 2, 13)], WHITE.mix(0.8).filled());
-            chart.draw_series([EmptyElement::at(at) + box_of + Text::new(words, (0, 0), small.clone())])?;
+            let half = (6.5 * words.chars().count() as f64 / 2.0) as i32;
+            let ground = Rectangle::new([(-half, -8), (half, 8)], WHITE.mix(0.85).filled());
+            chart.draw_series([EmptyElement::at(at) + ground + Text::new(words, (0, 0), small.clone())])?;
         }
         chart
             .configure_series_labels()

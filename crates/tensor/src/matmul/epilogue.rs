@@ -61,7 +61,7 @@ impl<'a> RawEpilogue<'a> {
     }
 }
 
-/// A strip of C, finished while it is still in L1.
+/// A strip of C, finished while it is still near.
 struct MatmulEpilogue<'a> {
     parts: &'a RawEpilogue<'a>,
     c: *mut f32,

@@ -14,7 +14,7 @@
 //!       LOOP 3  NV panels at a time                                        stay in L1, A's block in L2 (AVX2)
 //!         LOOP 4  tiles of MR rows
 //!           LOOP 5  the microkernel: k, and for each MR × NV multiply-adds C in registers
-//!         epilogue over the part of C just finished                        in L1 still
+//!         epilogue over the part of C just finished                        near, in L2 mostly
 //! ```
 //!
 //! Up to 8 contiguous rows (generation; 32 over bfloat16) A is read in place, and B too: packed, or its rows, or its columns (`turned`),

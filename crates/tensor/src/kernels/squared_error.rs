@@ -30,12 +30,14 @@ pub fn squared_errors(
     {
         expect_len(op, what, len, inp.len())?;
     }
+    if let Some((dinp, _)) = &dinp {
+        expect_len(op, "dinp length", dinp.len(), inp.len())?;
+    }
     for r in 0..inp.len() {
         let d = inp[r] - targets[r];
         losses[r] = d * d;
     }
     if let Some((dinp, acc)) = dinp {
-        expect_len(op, "dinp length", dinp.len(), inp.len())?;
         for r in 0..inp.len() {
             let d = 2.0 * weights[r] * (inp[r] - targets[r]);
             dinp[r] = if acc == Accumulate::Add { dinp[r] + d } else { d };
@@ -66,6 +68,11 @@ mod tests {
             }
         }
         assert!(squared_errors(&Ctx::default(), &mut [0.0], None, &[0.0; 2], &[0.0; 2], &[0.0; 2]).is_err());
+        // Nothing is written before the last check.
+        let (mut losses, mut short) = ([7.0; 2], [7.0; 1]);
+        let dinp = Some((&mut short[..], Accumulate::Store));
+        assert!(squared_errors(&Ctx::default(), &mut losses, dinp, &[0.0; 2], &[0.0; 2], &[0.0; 2]).is_err());
+        assert_eq!((losses, short), ([7.0; 2], [7.0]));
     }
 
     #[test]

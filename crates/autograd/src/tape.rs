@@ -313,6 +313,18 @@ impl<'a> Tape<'a> {
         Ok((own, Accumulate::Add))
     }
 
+    /// Passes on what a loss said whose gradient went to `x` by `acc`, as `grad_target` gave it. A refused loss wrote
+    /// nothing: `x` has then the gradient that it had, or none.
+    pub(crate) fn settle(&mut self, x: Var, acc: Accumulate, said: Result<()>) -> Result<()> {
+        if said.is_err()
+            && acc == Accumulate::Store
+            && let Some(grad) = self.take_grad(x)
+        {
+            self.memory.arena.free(grad);
+        }
+        said
+    }
+
     /// Gives both values the gradient in `grad`: a value without one takes the buffer itself, which both may
     /// share for a while; a value with one adds. The caller's ownership of `grad` ends.
     pub(crate) fn give_grad(&mut self, to: [Var; 2], grad: Buf) -> Result<()> {

@@ -147,3 +147,37 @@ impl Learner {
         Error::NonFinite { step: self.step, batch, tensor }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Arch, Config};
+    use crate::model::Gpt;
+    use crate::optim::OptimOptions;
+
+    #[test]
+    fn a_refused_pass_leaves_the_step_as_it_was() {
+        let mut config = Config::new(Arch::Gpt2, 11, 8);
+        (config.n_layer, config.n_embd, config.n_head) = (1, 8, 2);
+        let model = Gpt::new(&config).unwrap();
+        let mut batch = Batch::default();
+        batch.push(&[1, 2, 3], 0, 0);
+        let run = |refused: bool| {
+            let mut learner = Learner::new(Ctx::default(), model.init(1).unwrap(), 1).unwrap();
+            let pass = |learner: &mut Learner, targets: &[u32]| {
+                learner.pass((0, 1), &batch, |tape| model.losses(tape, targets, 0.3, &mut [0.0; 3]))
+            };
+            for _ in 0..2 {
+                learner.begin_step();
+                if refused {
+                    assert!(pass(&mut learner, &[2, 3, 11]).is_err());
+                    assert!(learner.params.layout().ids().all(|id| !learner.grads.is_written(id)));
+                }
+                pass(&mut learner, &[2, 3, 4]).unwrap();
+                learner.update(|step, norm| OptimOptions::constant(0.1).at(step, norm)).unwrap();
+            }
+            learner.into_params()
+        };
+        assert_eq!(run(true).flat(), run(false).flat());
+    }
+}

@@ -201,11 +201,14 @@ impl Grads {
     }
     /// How the next gradient of `id` is to be written, taking it as written from now on.
     pub fn accumulate(&mut self, id: ParamId) -> crate::Accumulate {
-        if core::mem::replace(&mut self.written[id.index()], true) {
-            crate::Accumulate::Add
-        } else {
-            crate::Accumulate::Store
-        }
+        let acc = self.next(id);
+        self.written[id.index()] = true;
+        acc
+    }
+    /// How the next gradient of `id` is to be written, for an op that may yet refuse its arguments: `accumulate` follows
+    /// once it has written.
+    pub fn next(&self, id: ParamId) -> crate::Accumulate {
+        if self.is_written(id) { crate::Accumulate::Add } else { crate::Accumulate::Store }
     }
     /// Whether `id` has a gradient in this step.
     pub fn is_written(&self, id: ParamId) -> bool {

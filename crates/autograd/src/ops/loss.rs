@@ -22,13 +22,17 @@ pub(crate) fn linear_cross_entropy(
         return kernels::linear_cross_entropy(ctx, losses, None, inp, params.get(table), targets, v, c);
     }
     let (dx, acc_inp) = tape.grad_target(x)?;
-    let x = tape.buf(x);
+    let inp = tape.buf(x);
     let (arena, grads) = tape.arena_and_grads();
-    let acc_weight = grads.accumulate(table);
-    let ([dinp], [inp]) = arena.views([dx], [x]);
+    let acc_weight = grads.next(table);
+    let ([dinp], [inp]) = arena.views([dx], [inp]);
     let dweight = grads.get_mut(table);
     let out = LinearCrossEntropyGrads { dinp, dweight, acc_inp, acc_weight, weights };
-    kernels::linear_cross_entropy(ctx, losses, Some(out), inp, params.get(table), targets, v, c)
+    let said = kernels::linear_cross_entropy(ctx, losses, Some(out), inp, params.get(table), targets, v, c);
+    if said.is_ok() {
+        grads.accumulate(table);
+    }
+    tape.settle(x, acc_inp, said)
 }
 
 /// losses[s] = −log softmax(run s of x)[targets s]; dx of Σ weights·losses.
@@ -42,8 +46,9 @@ pub(crate) fn softmax_losses(
 ) -> Result<()> {
     let ctx = tape.ctx;
     let (dx, acc) = tape.grad_target(x)?;
-    let ([dx], [x]) = tape.views([dx], [tape.buf(x)]);
-    kernels::cross_entropy_of_runs(ctx, losses, Some((dx, acc)), x, lens, targets, weights)
+    let ([dx], [inp]) = tape.views([dx], [tape.buf(x)]);
+    let said = kernels::cross_entropy_of_runs(ctx, losses, Some((dx, acc)), inp, lens, targets, weights);
+    tape.settle(x, acc, said)
 }
 
 /// losses[r] = (x_r − targets[r])²; dx of Σ weights·losses.
@@ -56,6 +61,7 @@ pub(crate) fn squared_errors(
 ) -> Result<()> {
     let ctx = tape.ctx;
     let (dx, acc) = tape.grad_target(x)?;
-    let ([dx], [x]) = tape.views([dx], [tape.buf(x)]);
-    kernels::squared_errors(ctx, losses, Some((dx, acc)), x, targets, weights)
+    let ([dx], [inp]) = tape.views([dx], [tape.buf(x)]);
+    let said = kernels::squared_errors(ctx, losses, Some((dx, acc)), inp, targets, weights);
+    tape.settle(x, acc, said)
 }

@@ -5,9 +5,9 @@ mod common;
 
 use common::{C, Net, V, net};
 use longhand_autograd::{Draw, Tape, TapeMemory, Var};
-use longhand_tensor::exec::{Batch, Exec};
+use longhand_tensor::exec::{Batch, Exec, Infer, InferMemory, PackedParams, Weights};
 use longhand_tensor::params::{Grads, Params};
-use longhand_tensor::{Ctx, Result};
+use longhand_tensor::{Ctx, Error, Result};
 
 const DRAW: Draw = Draw { seed: 7, counter: 2 };
 
@@ -64,4 +64,38 @@ fn a_refused_loss_leaves_no_gradient() {
     assert!(tape.linear_cross_entropy(x, net.wte, &[V as u32; 5], 0.2.into(), &mut [0.0; 5]).is_err());
     tape.backward().unwrap();
     assert!(params.layout().ids().all(|id| !grads.is_written(id)));
+}
+
+/// What each executor answers: the tape, and `Infer` on plain and on packed weights.
+macro_rules! on_every_executor {
+    ($params:expr, $batch:expr, $ask:ident, $net:expr) => {{
+        let (ctx, params, batch) = (Ctx::default(), $params, $batch);
+        let (mut grads, mut memory) = (Grads::new(params.layout().clone()).unwrap(), TapeMemory::new().unwrap());
+        let taped = $ask(&mut Tape::new(&ctx, params, &mut grads, &batch, DRAW, &mut memory), $net);
+        let packed = PackedParams::pack(&ctx, params).unwrap();
+        for weights in [Weights::Plain(params), Weights::Packed(&packed)] {
+            let mut memory = InferMemory::new().unwrap();
+            assert_eq!($ask(&mut Infer::new(&ctx, weights, &batch, None, &mut memory), $net), taped);
+        }
+        taped
+    }};
+}
+
+#[test]
+fn summands_of_other_shapes_are_refused() {
+    let (net, params) = net();
+    fn ask<E: Exec>(e: &mut E, n: &Net) -> [Option<Error>; 4] {
+        let x = e.embed(n.wte, n.wpe).unwrap();
+        let a = e.gather_rows(x, &[0, 1, 2]).unwrap(); // 3 × C
+        let b = e.gather_rows(x, &[0]).unwrap();
+        let b = e.linear(b, &n.qkv).unwrap(); // 1 × 3C: as many elements
+        let sums = (e.add(a, b).err(), e.add(b, a).err());
+        [sums.0, sums.1, e.mix(&[a, a, b], n.shares).err(), e.residual_layer_norm(a, b, &n.norm).err()]
+    }
+    let said = on_every_executor!(&params, batch(), ask, &net);
+    let ops = ["add", "add", "mix", "residual_layer_norm"];
+    for (error, name) in said.iter().zip(ops) {
+        let mismatch = matches!(error, Some(Error::ShapeMismatch { op, what: "rows of a summand", .. }) if *op == name);
+        assert!(mismatch, "{name}: {error:?}");
+    }
 }

@@ -91,3 +91,9 @@ impl std::error::Error for Error {}
 pub fn expect_len(op: &'static str, what: &'static str, got: usize, expected: usize) -> Result<()> {
     if got == expected { Ok(()) } else { Err(Error::ShapeMismatch { op, what, expected, got }) }
 }
+
+/// `Ok` when a summand has the (rows, columns) of the first one, else `ShapeMismatch`: as many elements are not enough.
+pub fn expect_summand(op: &'static str, got: (usize, usize), first: (usize, usize)) -> Result<()> {
+    expect_len(op, "rows of a summand", got.0, first.0)?;
+    expect_len(op, "columns of a summand", got.1, first.1)
+}

@@ -1,6 +1,7 @@
 //! Embedding, sums and dropout.
 
 use crate::tape::{Backward, Tape, Var};
+use longhand_tensor::error::expect_summand;
 use longhand_tensor::params::ParamId;
 use longhand_tensor::random::{Philox, SiteKind};
 use longhand_tensor::{Result, kernels};
@@ -54,6 +55,7 @@ pub struct Add {
 impl Add {
     pub(crate) fn forward(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
         let (rows, cols) = tape.rows_cols(a);
+        expect_summand("add", tape.rows_cols(b), (rows, cols))?;
         let (out, ctx) = (tape.new_value(rows, cols)?, tape.ctx);
         let ([o], [x, y]) = tape.views([tape.buf(out)], [tape.buf(a), tape.buf(b)]);
         kernels::residual_forward(ctx, o, x, y)?;

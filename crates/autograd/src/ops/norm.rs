@@ -2,6 +2,7 @@
 
 use crate::tape::{Backward, Tape, Var};
 use longhand_tensor::arena::Buf;
+use longhand_tensor::error::expect_summand;
 use longhand_tensor::exec::NormOp;
 use longhand_tensor::{Accumulate, Result, kernels};
 
@@ -69,6 +70,7 @@ pub struct ResidualLayerNorm {
 impl ResidualLayerNorm {
     pub(crate) fn forward(tape: &mut Tape<'_>, a: Var, b: Var, op: &NormOp) -> Result<(Var, Var)> {
         let (rows, cols) = tape.rows_cols(a);
+        expect_summand("residual_layer_norm", tape.rows_cols(b), (rows, cols))?;
         let (ctx, params) = (tape.ctx, tape.params);
         let (sum, out) = (tape.new_value(rows, cols)?, tape.new_value(rows, cols)?);
         let (mean, rstd) = (tape.new_buf(rows, 1)?, tape.new_buf(rows, 1)?);

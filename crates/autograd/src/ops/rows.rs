@@ -1,6 +1,7 @@
 //! What a head makes of a body's rows: some of them, one of each run, one of all layers.
 
 use crate::tape::{Backward, Tape, Var};
+use longhand_tensor::error::expect_summand;
 use longhand_tensor::kernels::Pool;
 use longhand_tensor::params::ParamId;
 use longhand_tensor::{Accumulate, Result, kernels};
@@ -98,6 +99,7 @@ impl Mix {
     pub(crate) fn forward(tape: &mut Tape<'_>, xs: &[Var], weights: ParamId) -> Result<Var> {
         let shares = kernels::mix_weights(tape.params.get(weights), xs.len())?;
         let (rows, cols) = tape.rows_cols(xs[0]);
+        xs.iter().try_for_each(|x| expect_summand("mix", tape.rows_cols(*x), (rows, cols)))?;
         let (out, ctx) = (tape.new_value(rows, cols)?, tape.ctx);
         for (l, x) in xs.iter().enumerate() {
             let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(*x)]);

@@ -6,7 +6,7 @@ use super::{AttentionOp, Batch, Exec, LinearOp, LossWeights, NormOp, Pool};
 use crate::arena::{Arena, Buf};
 use crate::attention::{self, KvCache};
 use crate::ctx::Ctx;
-use crate::error::{Result, expect_len};
+use crate::error::{Result, expect_len, expect_summand};
 use crate::kernels;
 use crate::matmul::{Epilogue, Operand, matmul};
 use crate::matrix::{Accumulate, MatMut, MatRef};
@@ -208,6 +208,7 @@ impl Exec for Infer<'_> {
 
     fn residual_layer_norm(&mut self, a: Handle, b: Handle, op: &NormOp) -> Result<(Handle, Handle)> {
         let (va, vb) = (self.value(a), self.value(b));
+        expect_summand("residual_layer_norm", (vb.rows, vb.cols), (va.rows, va.cols))?;
         let (sum, out) = (self.alloc(va.rows, va.cols)?, self.alloc(va.rows, va.cols)?);
         let (mean, rstd) = (self.alloc(va.rows, 1)?, self.alloc(va.rows, 1)?);
         let bufs = [sum, out, mean, rstd].map(|h| self.value(h).buf);
@@ -299,6 +300,7 @@ impl Exec for Infer<'_> {
 
     fn add(&mut self, a: Handle, b: Handle) -> Result<Handle> {
         let (va, vb) = (self.value(a), self.value(b));
+        expect_summand("add", (vb.rows, vb.cols), (va.rows, va.cols))?;
         let out = self.alloc(va.rows, va.cols)?;
         let ([o], [a, b]) = self.memory.arena.views([self.value(out).buf], [va.buf, vb.buf]);
         kernels::residual_forward(self.ctx, o, a, b)?;
@@ -331,6 +333,7 @@ impl Exec for Infer<'_> {
     fn mix(&mut self, xs: &[Handle], weights: ParamId) -> Result<Handle> {
         let weights = kernels::mix_weights(self.weights.plain(weights), xs.len())?;
         let first = self.value(xs[0]);
+        xs.iter().try_for_each(|x| expect_summand("mix", self.dims(*x), (first.rows, first.cols)))?;
         let out = self.alloc(first.rows, first.cols)?;
         for (l, x) in xs.iter().enumerate() {
             let bufs = ([self.value(out).buf], [self.value(*x).buf]);

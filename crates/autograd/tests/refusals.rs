@@ -5,7 +5,8 @@ mod common;
 
 use common::{C, Net, V, net};
 use longhand_autograd::{Draw, Tape, TapeMemory, Var};
-use longhand_tensor::exec::{Batch, Exec, Infer, InferMemory, PackedParams, Weights};
+use longhand_tensor::attention::Mask;
+use longhand_tensor::exec::{AttentionOp, Batch, Exec, Infer, InferMemory, PackedParams, Weights};
 use longhand_tensor::params::{Grads, Params};
 use longhand_tensor::{Ctx, Error, Result};
 
@@ -98,4 +99,17 @@ fn summands_of_other_shapes_are_refused() {
         let mismatch = matches!(error, Some(Error::ShapeMismatch { op, what: "rows of a summand", .. }) if *op == name);
         assert!(mismatch, "{name}: {error:?}");
     }
+}
+
+#[test]
+fn a_share_of_attention_that_is_none_is_refused() {
+    let (net, params) = net();
+    let (mut grads, mut memory) = (Grads::new(params.layout().clone()).unwrap(), TapeMemory::new().unwrap());
+    let (ctx, batch) = (Ctx::default(), batch());
+    let mut tape = Tape::new(&ctx, &params, &mut grads, &batch, DRAW, &mut memory);
+    let x = tape.embed(net.wte, net.wpe).unwrap();
+    let qkv = tape.linear(x, &net.qkv).unwrap();
+    let mut ask = |dropout| tape.attention(qkv, &AttentionOp { layer: 1, heads: 3, mask: Mask::Causal, dropout, context: 9 });
+    assert!(ask(0.0).is_ok() && ask(-0.0).is_ok() && ask(0.5).is_ok());
+    assert!([f32::NAN, -1.0, -1e-9, 1.0, f32::INFINITY].into_iter().all(|p| ask(p).is_err()));
 }

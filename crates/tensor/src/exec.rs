@@ -100,7 +100,7 @@ impl AttentionOp {
         }
         let head_size = qkv_cols / (3 * heads);
         let (p, context) = (self.dropout, self.context);
-        let dropout = rng.filter(|_| p > 0.0).map(|rng| Dropout { p, rng, context, first_sequence: 0 });
+        let dropout = rng.filter(|_| p != 0.0).map(|rng| Dropout { p, rng, context, first_sequence: 0 });
         let scale = 1.0 / (head_size as f32).sqrt();
         Ok(Attention { heads, head_size, mask: self.mask, dropout, scale })
     }

@@ -113,3 +113,18 @@ fn a_share_of_attention_that_is_none_is_refused() {
     assert!(ask(0.0).is_ok() && ask(-0.0).is_ok() && ask(0.5).is_ok());
     assert!([f32::NAN, -1.0, -1e-9, 1.0, f32::INFINITY].into_iter().all(|p| ask(p).is_err()));
 }
+
+#[test]
+fn ids_beyond_their_tables_are_named() {
+    let (net, params) = net();
+    fn ask<E: Exec>(e: &mut E, n: &Net) -> Option<Error> {
+        e.embed(n.wte, n.wpe).err()
+    }
+    for (token, past, what, got, limit) in [(V as u32, 0, "token", V, V), (0, 9, "position", 9, 9)] {
+        let mut batch = Batch::default();
+        batch.push(&[1, 2], 0, 0);
+        batch.push(&[token], past, 0);
+        let error = Error::OutOfRange { op: "embedding_forward", what, got, limit };
+        assert_eq!(on_every_executor!(&params, batch, ask, &net), Some(error));
+    }
+}

@@ -175,6 +175,7 @@ impl Exec for Infer<'_> {
             return Ok(handle);
         };
         // The packed table is (C, V): a token's row is a column of it.
+        kernels::embedding::check_ids("embedding_forward", "token", batch.tokens(), table.cols())?;
         self.memory.rows.resize(rows * cols, 0.0);
         for (row, &token) in self.memory.rows.chunks_exact_mut(cols.max(1)).zip(batch.tokens()) {
             table.copy_col(token as usize, row)?;

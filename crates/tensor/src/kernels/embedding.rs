@@ -111,7 +111,7 @@ pub fn scatter_rows_add(ctx: &Ctx, dinp: &mut [f32], dout: &[f32], rows: &[usize
     add_rows(op, ctx, dinp, dout, |i| rows[i], (rows.len(), limit, c), Accumulate::Add)
 }
 
-fn check_ids(op: &'static str, what: &'static str, ids: &[u32], limit: usize) -> Result<()> {
+pub(crate) fn check_ids(op: &'static str, what: &'static str, ids: &[u32], limit: usize) -> Result<()> {
     match ids.iter().find(|&&id| id as usize >= limit) {
         Some(&id) => Err(Error::OutOfRange { op, what, got: id as usize, limit }),
         None => Ok(()),

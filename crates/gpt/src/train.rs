@@ -105,7 +105,8 @@ impl Trainer {
 
     /// Gradients of the mean loss over all counted tokens of `microbatches`, without an update.
     /// # Errors
-    /// Ids out of range; a loss that is not finite (naming the microbatch and the first bad tensor).
+    /// Rows whose lengths are not those of the tokens and targets; ids out of range; a loss that is not finite (naming the
+    /// microbatch and the first bad tensor).
     pub fn gradients(&mut self, microbatches: &[Rows]) -> Result<LossSum> {
         self.awake(|t| t.sum_gradients(microbatches))
     }
@@ -125,7 +126,7 @@ impl Trainer {
         let (mut sum, n) = (LossSum::default(), microbatches.len() as u64);
         self.learner.begin_step();
         for (i, rows) in microbatches.iter().enumerate() {
-            fill(&mut self.batch, rows);
+            fill(&mut self.batch, rows)?;
             self.losses.resize(rows.targets.len(), 0.0);
             let (model, losses) = (&self.model, &mut self.losses);
             self.learner.pass((i as u64, n), &self.batch, |tape| model.losses(tape, &rows.targets, scale, losses))?;
@@ -153,7 +154,7 @@ impl Trainer {
 
     /// The loss of `rows` under the present weights, without dropout; adds to `sum`.
     /// # Errors
-    /// Ids out of range.
+    /// Rows whose lengths are not those of the tokens and targets; ids out of range.
     pub fn evaluate(&mut self, rows: &Rows, sum: &mut LossSum) -> Result<()> {
         let losses = self.row_losses(rows)?;
         let mut part = LossSum::default();
@@ -165,10 +166,10 @@ impl Trainer {
 
     /// The loss of each row of a batch, (R) nats; 0 where the target is ignored.
     /// # Errors
-    /// Ids out of range.
+    /// Rows whose lengths are not those of the tokens and targets; ids out of range.
     pub fn row_losses(&mut self, rows: &Rows) -> Result<&[f32]> {
         self.awake(|t| {
-            fill(&mut t.batch, rows);
+            fill(&mut t.batch, rows)?;
             t.losses.resize(rows.targets.len(), 0.0);
             let (model, losses) = (&t.model, &mut t.losses);
             t.learner.infer(&t.batch, |infer| model.losses(infer, &rows.targets, 1.0, losses))
@@ -178,13 +179,13 @@ impl Trainer {
 
     /// The likeliest next token of each row of a batch, (R) ids.
     /// # Errors
-    /// Ids out of range; logits that are all −∞ or NaN.
+    /// Rows whose lengths are not those of the tokens and targets; ids out of range; logits that are all −∞ or NaN.
     pub fn row_greedy(&mut self, rows: &Rows, out: &mut Vec<u32>) -> Result<()> {
         self.awake(|t| t.likeliest(rows, out))
     }
 
     fn likeliest(&mut self, rows: &Rows, out: &mut Vec<u32>) -> Result<()> {
-        fill(&mut self.batch, rows);
+        fill(&mut self.batch, rows)?;
         let model = &self.model;
         let bad = || Error::Tokenizer { problem: "the model's logits are not numbers: no token follows".to_string() };
         let vocabulary = model.config().vocab_size;
@@ -200,13 +201,22 @@ impl Trainer {
 }
 
 /// Copies rows into an executor's batch; keeps its memory.
-fn fill(batch: &mut Batch, rows: &Rows) {
+/// # Errors
+/// Rows whose lengths are not those of the tokens and targets.
+fn fill(batch: &mut Batch, rows: &Rows) -> Result<()> {
+    let (tokens, targets) = (rows.tokens.len(), rows.targets.len());
+    let whole = rows.lens.iter().try_fold(0usize, |sum, len| sum.checked_add(*len));
+    if whole != Some(tokens) || targets != tokens {
+        let value = format!("{tokens} tokens and {targets} targets");
+        return Err(Error::config("batch", value, "as many of each as its rows are long"));
+    }
     batch.clear();
     let mut first = 0;
     for (slot, &len) in rows.lens.iter().enumerate() {
         batch.push(&rows.tokens[first..first + len], 0, slot);
         first += len;
     }
+    Ok(())
 }
 
 /// Bytes that training `model` takes on batches of `rows` tokens: weights, gradients and both moments, the activations
@@ -245,5 +255,27 @@ mod tests {
         let planned = planned_bytes(&model, 2 * chunk);
         assert!(planned > 16 * model.layout().len() as u64 + chunk as u64 * row_of_logits);
         assert_eq!(planned_bytes(&model, usize::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn rows_of_other_lengths_are_refused() {
+        let mut config = Config::new(Arch::Gpt2, 11, 8);
+        (config.n_layer, config.n_embd, config.n_head) = (1, 8, 2);
+        let options = OptimOptions::constant(0.1);
+        let mut trainer = Trainer::new(Ctx::default(), Gpt::new(&config).unwrap(), options, 1).unwrap();
+        let good = Rows { tokens: vec![1, 2, 3], targets: vec![2, 3, 4], lens: vec![2, 1] };
+        assert!(trainer.evaluate(&good, &mut LossSum::default()).is_ok());
+        for wrong in [
+            Rows { lens: vec![2, 2], ..good.clone() },
+            Rows { lens: vec![2], ..good.clone() },
+            Rows { lens: vec![usize::MAX, 4], ..good.clone() },
+            Rows { targets: vec![2, 3], ..good.clone() },
+            Rows { tokens: vec![1, 2, 3, 4], ..good.clone() },
+        ] {
+            assert!(trainer.step(&[good.clone(), wrong.clone()]).is_err(), "{wrong:?}");
+            assert!(trainer.evaluate(&wrong, &mut LossSum::default()).is_err(), "{wrong:?}");
+            assert!(trainer.row_greedy(&wrong, &mut Vec::new()).is_err(), "{wrong:?}");
+        }
+        assert_eq!(trainer.steps_done(), 0);
     }
 }

@@ -6,9 +6,10 @@ mod common;
 use common::{C, Net, V, net};
 use longhand_autograd::{Draw, Tape, TapeMemory, Var};
 use longhand_tensor::attention::Mask;
-use longhand_tensor::exec::{AttentionOp, Batch, Exec, Infer, InferMemory, PackedParams, Weights};
-use longhand_tensor::params::{Grads, Params};
+use longhand_tensor::exec::{AttentionOp, Batch, Exec, Infer, InferMemory, LinearOp, NormOp, PackedParams, Weights};
+use longhand_tensor::params::{Grads, ParamId, ParamLayout, Params, Role};
 use longhand_tensor::{Ctx, Error, Result};
+use std::sync::Arc;
 
 const DRAW: Draw = Draw { seed: 7, counter: 2 };
 
@@ -127,4 +128,57 @@ fn ids_beyond_their_tables_are_named() {
         let error = Error::OutOfRange { op: "embedding_forward", what, got, limit };
         assert_eq!(on_every_executor!(&params, batch, ask, &net), Some(error));
     }
+}
+
+/// Square parameters, which fit wherever they are put: vectors, linear, embedding, positions.
+fn square() -> ([ParamId; 5], Params) {
+    let mut layout = ParamLayout::default();
+    let mut add = |name: &str, shape: &[usize], role| layout.add(name.to_string(), shape, role).unwrap();
+    let ids = [
+        add("v", &[4], Role::Vector),
+        add("u", &[4], Role::Vector),
+        add("w", &[4, 4], Role::Linear),
+        add("e", &[4, 4], Role::Embedding),
+        add("p", &[4, 4], Role::Positions),
+    ];
+    (ids, Params::zeroed(Arc::new(layout)).unwrap())
+}
+
+fn batch_of_two() -> Batch {
+    let mut batch = Batch::default();
+    batch.push(&[3, 1], 0, 0);
+    batch
+}
+
+#[test]
+fn a_parameter_of_another_role_is_refused() {
+    let (ids, params) = square();
+    fn ask<E: Exec>(exec: &mut E, [v, u, w, e, p]: [ParamId; 5]) -> Vec<String> {
+        let x = exec.embed(e, p).unwrap();
+        let linear = |weight, bias| LinearOp { weight, bias, gelu: None };
+        let norm = |weight, bias| NormOp { weight, bias, eps: 1e-5 };
+        exec.linear(x, &linear(w, Some(v))).unwrap();
+        exec.logits(x, e).unwrap();
+        exec.layer_norm(x, &norm(v, u)).unwrap();
+        exec.mix(&[x, x, x], v).unwrap();
+        let mut losses = [0.0; 2];
+        exec.linear_cross_entropy(x, e, &[1, 2], 1.0.into(), &mut losses).unwrap();
+        let said = [
+            exec.embed(e, e).err(),
+            exec.embed(w, p).err(),
+            exec.linear(x, &linear(e, None)).err(),
+            exec.linear(x, &linear(p, None)).err(),
+            exec.linear(x, &linear(w, Some(w))).err(),
+            exec.logits(x, w).err(),
+            exec.logits(x, p).err(),
+            exec.layer_norm(x, &norm(w, v)).err(),
+            exec.residual_layer_norm(x, x, &norm(v, e)).err(),
+            exec.mix(&[x, x, x], e).err(),
+            exec.linear_cross_entropy(x, w, &[1, 2], 1.0.into(), &mut losses).err(),
+        ];
+        said.map(|error| error.unwrap().to_string()).to_vec()
+    }
+    let said = on_every_executor!(&params, batch_of_two(), ask, ids);
+    assert_eq!(said[0], "embed: the role of e is Embedding, expected Positions");
+    assert!(said.iter().all(|error| error.contains(": the role of ")), "{said:?}");
 }

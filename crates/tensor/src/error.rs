@@ -1,5 +1,6 @@
 //! One enum for everything that can be wrong with an argument: the op, what was checked, expected and got.
 
+use crate::params::Role;
 use core::fmt;
 
 /// The result of a checked call.
@@ -49,6 +50,17 @@ pub enum Error {
         /// The value given.
         got: f64,
     },
+    /// A parameter has another role than the op gives it.
+    WrongRole {
+        /// The op that checked.
+        op: &'static str,
+        /// The parameter's name.
+        name: String,
+        /// The role in which the op reads it.
+        expected: Role,
+        /// The role that it was added with.
+        got: Role,
+    },
     /// The system would not give this much memory.
     OutOfMemory {
         /// What the memory was for.
@@ -76,6 +88,9 @@ impl fmt::Display for Error {
                 write!(f, "{op}: {what} {got} is out of range, the limit is {limit}")
             }
             Error::InvalidValue { op, what, expected, got } => write!(f, "{op}: {what} is {got}, expected {expected}"),
+            Error::WrongRole { op, name, expected, got } => {
+                write!(f, "{op}: the role of {name} is {got:?}, expected {expected:?}")
+            }
             Error::OutOfMemory { what, bytes } => write!(f, "out of memory: {bytes} bytes for {what}"),
             Error::UnknownIsa { got } => {
                 write!(f, "LONGHAND_ISA: {:?} is unknown, expected scalar, portable, avx2 or avx512", got)

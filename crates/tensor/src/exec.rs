@@ -14,7 +14,7 @@
 use crate::attention::{Attention, Dropout, Mask, Seq};
 use crate::error::{Error, Result};
 use crate::kernels::gelu::GeluKind;
-use crate::params::ParamId;
+use crate::params::{ParamId, ParamLayout, ParamSpec, Role};
 use crate::random::{Philox, SiteKind};
 
 mod infer;
@@ -117,6 +117,17 @@ pub struct NormOp {
     pub eps: f32,
 }
 
+impl NormOp {
+    /// Checks the parameters for an op of this name.
+    /// # Errors
+    /// `WrongRole` unless both are vectors.
+    pub fn check(&self, op: &'static str, layout: &ParamLayout) -> Result<()> {
+        layout.spec_of(op, self.weight, Role::Vector)?;
+        layout.spec_of(op, self.bias, Role::Vector)?;
+        Ok(())
+    }
+}
+
 /// A linear layer's parameters and what follows it.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearOp {
@@ -128,10 +139,22 @@ pub struct LinearOp {
     pub gelu: Option<GeluKind>,
 }
 
+impl LinearOp {
+    /// The weight of a `linear`, its parameters checked.
+    /// # Errors
+    /// `WrongRole` unless the weight is a linear layer's and the bias a vector.
+    pub fn check<'l>(&self, layout: &'l ParamLayout) -> Result<&'l ParamSpec> {
+        if let Some(bias) = self.bias {
+            layout.spec_of("linear", bias, Role::Vector)?;
+        }
+        layout.spec_of("linear", self.weight, Role::Linear)
+    }
+}
+
 /// An executor of a model's ops. Handles `T` name (rows, columns) matrices that the executor owns.
 ///
 /// Every op returns a new handle and leaves its inputs as they are. Errors are those of the kernels: shapes and
-/// ids are checked there.
+/// ids are checked there; and `WrongRole` for a parameter that is not what the op takes it for.
 pub trait Exec: Sized {
     /// A matrix of activations.
     type T: Copy;

@@ -103,6 +103,16 @@ impl ParamLayout {
     pub fn spec(&self, id: ParamId) -> &ParamSpec {
         &self.specs[id.index()]
     }
+    /// One parameter, for an op that reads it as `role`.
+    /// # Errors
+    /// `WrongRole` if it was added with another: packed, it would not be what the op takes it for.
+    pub fn spec_of(&self, op: &'static str, id: ParamId, role: Role) -> Result<&ParamSpec> {
+        let spec = self.spec(id);
+        if spec.role != role {
+            return Err(Error::WrongRole { op, name: spec.name.clone(), expected: role, got: spec.role });
+        }
+        Ok(spec)
+    }
     /// Every id in order.
     pub fn ids(&self) -> impl Iterator<Item = ParamId> + use<> {
         (0..self.specs.len() as u32).map(ParamId)

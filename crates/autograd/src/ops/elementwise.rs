@@ -2,7 +2,7 @@
 
 use crate::tape::{Backward, Tape, Var};
 use longhand_tensor::error::expect_summand;
-use longhand_tensor::params::ParamId;
+use longhand_tensor::params::{ParamId, Role};
 use longhand_tensor::random::{Philox, SiteKind};
 use longhand_tensor::{Result, kernels};
 
@@ -16,7 +16,10 @@ pub struct Embed {
 
 impl Embed {
     pub(crate) fn forward(tape: &mut Tape<'_>, wte: ParamId, wpe: ParamId) -> Result<Var> {
-        let out = tape.new_value(tape.batch.rows(), tape.params.layout().spec(wte).cols())?;
+        let layout = tape.params.layout();
+        layout.spec_of("embed", wpe, Role::Positions)?;
+        let cols = layout.spec_of("embed", wte, Role::Embedding)?.cols();
+        let out = tape.new_value(tape.batch.rows(), cols)?;
         let (ctx, batch, params) = (tape.ctx, tape.batch, tape.params);
         let ([o], []) = tape.views([tape.buf(out)], []);
         kernels::embedding_forward(ctx, o, batch.tokens(), batch.positions(), params.get(wte), params.get(wpe))?;

@@ -3,7 +3,7 @@
 use crate::tape::{Tape, Var};
 use longhand_tensor::Result;
 use longhand_tensor::kernels::{self, LinearCrossEntropyGrads, LossWeights};
-use longhand_tensor::params::ParamId;
+use longhand_tensor::params::{ParamId, Role};
 
 /// losses[r] = −log softmax(x·tableᵀ)[targets r]; dx and dtable of Σ weights·losses.
 pub(crate) fn linear_cross_entropy(
@@ -16,7 +16,7 @@ pub(crate) fn linear_cross_entropy(
 ) -> Result<()> {
     let (_, c) = tape.rows_cols(x);
     let (ctx, params) = (tape.ctx, tape.params);
-    let v = params.layout().spec(table).rows();
+    let v = params.layout().spec_of("linear_cross_entropy", table, Role::Embedding)?.rows();
     if !tape.needs_backward(&[], &[x], &[table]) {
         let ([], [inp]) = tape.views([], [tape.buf(x)]);
         return kernels::linear_cross_entropy(ctx, losses, None, inp, params.get(table), targets, v, c);

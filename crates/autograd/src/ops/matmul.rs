@@ -4,7 +4,7 @@ use crate::tape::{Backward, Tape, Var};
 use longhand_tensor::arena::Buf;
 use longhand_tensor::exec::LinearOp;
 use longhand_tensor::matmul::{Epilogue, bias_backward, matmul};
-use longhand_tensor::params::ParamId;
+use longhand_tensor::params::{ParamId, Role};
 use longhand_tensor::{Accumulate, MatMut, MatRef, Result, kernels};
 
 /// out = gelu?(x·W + b)
@@ -21,10 +21,11 @@ impl Linear {
     pub(crate) fn forward(tape: &mut Tape<'_>, x: Var, op: &LinearOp) -> Result<Var> {
         let (rows, inner) = tape.rows_cols(x);
         let (ctx, params) = (tape.ctx, tape.params);
-        let cols = params.layout().spec(op.weight).cols();
+        let spec = op.check(params.layout())?;
+        let cols = spec.cols();
         let out = tape.new_value(rows, cols)?;
         let bias = op.bias.map(|b| params.get(b));
-        let w = MatRef::new(params.get(op.weight), params.layout().spec(op.weight).rows(), cols)?; // (in, out)
+        let w = MatRef::new(params.get(op.weight), spec.rows(), cols)?; // (in, out)
         let pre = if op.gelu.is_some() { Some(tape.new_buf(rows, cols)?) } else { None };
         let out_buf = tape.buf(out);
         let x_buf = tape.buf(x);
@@ -120,7 +121,7 @@ impl Logits {
     pub(crate) fn forward(tape: &mut Tape<'_>, x: Var, table: ParamId) -> Result<Var> {
         let (rows, inner) = tape.rows_cols(x);
         let (ctx, params) = (tape.ctx, tape.params);
-        let spec = params.layout().spec(table);
+        let spec = params.layout().spec_of("logits", table, Role::Embedding)?;
         let out = tape.new_value(rows, spec.rows())?;
         let t = MatRef::new(params.get(table), spec.rows(), spec.cols())?; // (V, C)
         let ([o], [i]) = tape.views([tape.buf(out)], [tape.buf(x)]);

@@ -20,6 +20,7 @@ impl LayerNorm {
     pub(crate) fn forward(tape: &mut Tape<'_>, x: Var, op: &NormOp) -> Result<Var> {
         let (rows, cols) = tape.rows_cols(x);
         let (ctx, params) = (tape.ctx, tape.params);
+        op.check("layer_norm", params.layout())?;
         let out = tape.new_value(rows, cols)?;
         let (mean, rstd) = (tape.new_buf(rows, 1)?, tape.new_buf(rows, 1)?);
         let ([o, m, r], [i]) = tape.views([tape.buf(out), mean, rstd], [tape.buf(x)]);
@@ -72,6 +73,7 @@ impl ResidualLayerNorm {
         let (rows, cols) = tape.rows_cols(a);
         expect_summand("residual_layer_norm", tape.rows_cols(b), (rows, cols))?;
         let (ctx, params) = (tape.ctx, tape.params);
+        op.check("residual_layer_norm", params.layout())?;
         let (sum, out) = (tape.new_value(rows, cols)?, tape.new_value(rows, cols)?);
         let (mean, rstd) = (tape.new_buf(rows, 1)?, tape.new_buf(rows, 1)?);
         let outs = [tape.buf(sum), tape.buf(out), mean, rstd];

@@ -3,7 +3,7 @@
 use crate::tape::{Backward, Tape, Var};
 use longhand_tensor::error::expect_summand;
 use longhand_tensor::kernels::Pool;
-use longhand_tensor::params::ParamId;
+use longhand_tensor::params::{ParamId, Role};
 use longhand_tensor::{Accumulate, Result, kernels};
 
 /// out[i] = x[rows i]
@@ -97,6 +97,7 @@ pub struct Mix {
 
 impl Mix {
     pub(crate) fn forward(tape: &mut Tape<'_>, xs: &[Var], weights: ParamId) -> Result<Var> {
+        tape.params.layout().spec_of("mix", weights, Role::Vector)?;
         let shares = kernels::mix_weights(tape.params.get(weights), xs.len())?;
         let (rows, cols) = tape.rows_cols(xs[0]);
         xs.iter().try_for_each(|x| expect_summand("mix", tape.rows_cols(*x), (rows, cols)))?;

@@ -163,8 +163,9 @@ impl Exec for Infer<'_> {
     }
 
     fn embed(&mut self, wte: ParamId, wpe: ParamId) -> Result<Handle> {
-        let batch = self.batch;
-        let (rows, cols) = (batch.rows(), self.weights.layout().spec(wte).cols());
+        let (batch, layout) = (self.batch, self.weights.layout());
+        layout.spec_of("embed", wpe, Role::Positions)?;
+        let (rows, cols) = (batch.rows(), layout.spec_of("embed", wte, Role::Embedding)?.cols());
         let handle = self.alloc(rows, cols)?;
         let buf = self.value(handle).buf;
         let wpe = self.weights.plain(wpe);
@@ -189,12 +190,13 @@ impl Exec for Infer<'_> {
     }
 
     fn linear(&mut self, x: Handle, op: &LinearOp) -> Result<Handle> {
-        let cols = self.weights.layout().spec(op.weight).cols();
+        let cols = op.check(self.weights.layout())?.cols();
         let bias = op.bias.map(|b| self.weights.plain(b));
         self.matmul(x, op.weight, cols, Epilogue { bias, gelu: op.gelu, ..Epilogue::default() })
     }
 
     fn layer_norm(&mut self, x: Handle, op: &NormOp) -> Result<Handle> {
+        op.check("layer_norm", self.weights.layout())?;
         let v = self.value(x);
         let out = self.alloc(v.rows, v.cols)?;
         let (mean, rstd) = (self.alloc(v.rows, 1)?, self.alloc(v.rows, 1)?);
@@ -208,6 +210,7 @@ impl Exec for Infer<'_> {
     }
 
     fn residual_layer_norm(&mut self, a: Handle, b: Handle, op: &NormOp) -> Result<(Handle, Handle)> {
+        op.check("residual_layer_norm", self.weights.layout())?;
         let (va, vb) = (self.value(a), self.value(b));
         expect_summand("residual_layer_norm", (vb.rows, vb.cols), (va.rows, va.cols))?;
         let (sum, out) = (self.alloc(va.rows, va.cols)?, self.alloc(va.rows, va.cols)?);
@@ -265,7 +268,7 @@ impl Exec for Infer<'_> {
     }
 
     fn logits(&mut self, x: Handle, table: ParamId) -> Result<Handle> {
-        let vocabulary = self.weights.layout().spec(table).rows();
+        let vocabulary = self.weights.layout().spec_of("logits", table, Role::Embedding)?.rows();
         self.matmul(x, table, vocabulary, Epilogue::default())
     }
 
@@ -278,9 +281,9 @@ impl Exec for Infer<'_> {
         losses: &mut [f32],
     ) -> Result<()> {
         let v = self.value(x);
+        let vocabulary = self.weights.layout().spec_of("linear_cross_entropy", table, Role::Embedding)?.rows();
         expect_len("linear_cross_entropy", "targets", targets.len(), v.rows)?;
         expect_len("linear_cross_entropy", "losses", losses.len(), v.rows)?;
-        let vocabulary = self.weights.layout().spec(table).rows();
         let b = self.weights.factor(table)?;
         // The kernel's chunks, on plain or packed weights; a table that is not packed is packed once a chunk.
         let chunk = kernels::chunk_rows(vocabulary);
@@ -332,6 +335,7 @@ impl Exec for Infer<'_> {
     }
 
     fn mix(&mut self, xs: &[Handle], weights: ParamId) -> Result<Handle> {
+        self.weights.layout().spec_of("mix", weights, Role::Vector)?;
         let weights = kernels::mix_weights(self.weights.plain(weights), xs.len())?;
         let first = self.value(xs[0]);
         xs.iter().try_for_each(|x| expect_summand("mix", self.dims(*x), (first.rows, first.cols)))?;

@@ -182,3 +182,15 @@ fn a_parameter_of_another_role_is_refused() {
     assert_eq!(said[0], "embed: the role of e is Embedding, expected Positions");
     assert!(said.iter().all(|error| error.contains(": the role of ")), "{said:?}");
 }
+
+#[test]
+fn a_norm_of_one_parameter_is_refused() {
+    let (ids, params) = square();
+    fn ask<E: Exec>(exec: &mut E, [v, _, _, e, p]: [ParamId; 5]) -> [Option<Error>; 2] {
+        let (x, op) = (exec.embed(e, p).unwrap(), NormOp { weight: v, bias: v, eps: 1e-5 });
+        [exec.layer_norm(x, &op).err(), exec.residual_layer_norm(x, x, &op).err()]
+    }
+    for error in on_every_executor!(&params, batch_of_two(), ask, ids) {
+        assert!(matches!(error, Some(Error::InvalidValue { what: "parameter of the bias", .. })), "{error:?}");
+    }
+}

@@ -120,10 +120,14 @@ pub struct NormOp {
 impl NormOp {
     /// Checks the parameters for an op of this name.
     /// # Errors
-    /// `WrongRole` unless both are vectors.
+    /// `WrongRole` unless both are vectors; `InvalidValue` if they are the same, whose gradient would be two.
     pub fn check(&self, op: &'static str, layout: &ParamLayout) -> Result<()> {
         layout.spec_of(op, self.weight, Role::Vector)?;
         layout.spec_of(op, self.bias, Role::Vector)?;
+        if self.weight == self.bias {
+            let (what, expected) = ("parameter of the bias", "another than the weight's");
+            return Err(Error::InvalidValue { op, what, expected, got: self.bias.index() as f64 });
+        }
         Ok(())
     }
 }

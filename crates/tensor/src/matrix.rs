@@ -120,9 +120,13 @@ impl<'a, T> MatMut<'a, T> {
     /// # Errors
     /// `ShapeMismatch` if rows overlap or the view reaches past the end.
     pub fn strided(data: &'a mut [T], rows: usize, cols: usize, row_stride: usize) -> Result<Self> {
-        let need = shape::extent("MatMut::strided", rows, cols, row_stride, 1)?;
-        if data.len() < need || (rows > 1 && row_stride < cols) {
-            let (op, what) = ("MatMut::strided", "data length (at least)");
+        let op = "MatMut::strided";
+        let need = shape::extent(op, rows, cols, row_stride, 1)?;
+        if rows > 1 && row_stride < cols {
+            return Err(Error::ShapeMismatch { op, what: "row stride (at least)", expected: cols, got: row_stride });
+        }
+        if data.len() < need {
+            let what = "data length (at least)";
             return Err(Error::ShapeMismatch { op, what, expected: need, got: data.len() });
         }
         Ok(MatMut { data, rows, cols, row_stride })
@@ -147,5 +151,19 @@ impl<'a, T> MatMut<'a, T> {
     /// A shorter borrow of the same view.
     pub fn reborrow(&mut self) -> MatMut<'_, T> {
         MatMut { data: self.data, rows: self.rows, cols: self.cols, row_stride: self.row_stride }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_stride_below_the_columns_is_named() {
+        let said = MatMut::strided(&mut [0.0; 100], 3, 10, 5).unwrap_err().to_string();
+        assert_eq!(said, "MatMut::strided: row stride (at least) is 5, expected 10");
+        let said = MatMut::strided(&mut [0.0; 20], 3, 10, 10).unwrap_err().to_string();
+        assert_eq!(said, "MatMut::strided: data length (at least) is 20, expected 30");
+        assert!(MatMut::strided(&mut [0.0; 10], 1, 10, 5).is_ok());
     }
 }

@@ -87,7 +87,7 @@ impl Kernel for ScaleRows<'_> {
             let src = &self.src[r * self.stride..][..self.hs];
             let dst = &mut self.dst[r * self.width..][..self.width];
             for d in (0..self.hs).step_by(LANES) {
-                s.prefetch(src.as_ptr().wrapping_add(AHEAD * self.stride + d));
+                s.prefetch(src.as_ptr().wrapping_add(AHEAD.wrapping_mul(self.stride).wrapping_add(d)));
             }
             for d in (0..whole).step_by(LANES) {
                 s.store(&mut dst[d..], s.mul(factor, s.load(&src[d..])));

@@ -460,6 +460,23 @@ fn the_future_cannot_be_seen() {
     }
 }
 
+/// No second row is where a stride would lead to: what is asked for ahead of it is no address.
+#[test]
+fn one_row_may_have_any_stride() {
+    let (x, good, one) = (noise(1, 8), att(2, 4, Mask::Causal), seqs_of(&[1]));
+    let m = MatRef::strided(&x, 1, 8, usize::MAX, 1).unwrap();
+    for isa in Isa::available() {
+        let (ctx, mut out, mut lse) = (Ctx::new(isa), [f32::NAN; 8], [f32::NAN; 2]);
+        attention_forward_qkv(&ctx, &mut out, &mut lse, m, m, m, &one, &good).unwrap();
+        assert_eq!(out[..], x);
+        let mut cache = KvCache::new(1, 1, 2, 4, 3).unwrap();
+        cache.append(&ctx, 0, 0, m, m).unwrap();
+        out.fill(f32::NAN);
+        attention_cached(&ctx, &mut out, m, &cache, 0, &[(0, one[0])], &good).unwrap();
+        assert_eq!(out[..], x);
+    }
+}
+
 #[test]
 fn wrong_shapes_are_errors() {
     let ctx = Ctx::default();

@@ -77,7 +77,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const PACKING: u8>(s: 
     if MR <= SMALL_M {
         for i in 0..MR {
             for v in 0..NV {
-                s.prefetch(t.c.wrapping_add((MR + i) * t.ldc + v * PANEL));
+                s.prefetch(t.c.wrapping_add((MR + i).wrapping_mul(t.ldc).wrapping_add(v * PANEL)));
             }
         }
     }

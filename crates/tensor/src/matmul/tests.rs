@@ -349,6 +349,21 @@ fn a_weight_packs_from_pieces() {
     }
 }
 
+/// No second row is where a stride would lead to: what is asked for ahead of it is no address.
+#[test]
+fn one_row_may_have_any_stride() {
+    for isa in Isa::available() {
+        for n in [1, 20, 70] {
+            let (x, ctx, mut out) = (numbers(1, n), Ctx::new(isa), vec![f32::NAN; n]);
+            let a = MatRef::strided(&[2.0], 1, 1, usize::MAX, 1).unwrap();
+            let b = MatRef::strided(&x, 1, n, usize::MAX, 1).unwrap();
+            let c = MatMut::strided(&mut out, 1, n, usize::MAX).unwrap();
+            matmul(&ctx, c, a, b, Accumulate::Store, Epilogue::default()).unwrap();
+            assert_eq!(out, x.iter().map(|x| 2.0 * x).collect::<Vec<_>>());
+        }
+    }
+}
+
 #[test]
 fn wrong_shapes_are_errors() {
     let data = [0.0; 64];

@@ -110,7 +110,8 @@ fn a_share_of_attention_that_is_none_is_refused() {
     let mut tape = Tape::new(&ctx, &params, &mut grads, &batch, DRAW, &mut memory);
     let x = tape.embed(net.wte, net.wpe).unwrap();
     let qkv = tape.linear(x, &net.qkv).unwrap();
-    let mut ask = |dropout| tape.attention(qkv, &AttentionOp { layer: 1, heads: 3, mask: Mask::Causal, dropout, context: 9 });
+    let mut ask =
+        |dropout| tape.attention(qkv, &AttentionOp { layer: 1, heads: 3, mask: Mask::Causal, dropout, context: 9 });
     assert!(ask(0.0).is_ok() && ask(-0.0).is_ok() && ask(0.5).is_ok());
     assert!([f32::NAN, -1.0, -1e-9, 1.0, f32::INFINITY].into_iter().all(|p| ask(p).is_err()));
 }
@@ -121,7 +122,13 @@ fn ids_beyond_their_tables_are_named() {
     fn ask<E: Exec>(e: &mut E, n: &Net) -> Option<Error> {
         e.embed(n.wte, n.wpe).err()
     }
-    for (token, past, what, got, limit) in [(V as u32, 0, "token", V, V), (0, 9, "position", 9, 9)] {
+    const LAST: usize = u32::MAX as usize;
+    for (token, past, what, got, limit) in [
+        (V as u32, 0, "token", V, V),
+        (0, 9, "position", 9, 9),
+        (0, 1 << 32, "position", LAST, 9),
+        (0, usize::MAX, "position", LAST, 9),
+    ] {
         let mut batch = Batch::default();
         batch.push(&[1, 2], 0, 0);
         batch.push(&[token], past, 0);
@@ -130,8 +137,8 @@ fn ids_beyond_their_tables_are_named() {
     }
 }
 
-/// Square parameters, which fit wherever they are put: vectors, linear, embedding, positions.
-fn square() -> ([ParamId; 5], Params) {
+/// Square parameters, which fit wherever they are put: vectors, linear, embedding, positions; and one number.
+fn square() -> ([ParamId; 6], Params) {
     let mut layout = ParamLayout::default();
     let mut add = |name: &str, shape: &[usize], role| layout.add(name.to_string(), shape, role).unwrap();
     let ids = [
@@ -140,6 +147,7 @@ fn square() -> ([ParamId; 5], Params) {
         add("w", &[4, 4], Role::Linear),
         add("e", &[4, 4], Role::Embedding),
         add("p", &[4, 4], Role::Positions),
+        add("gamma", &[1], Role::Vector),
     ];
     (ids, Params::zeroed(Arc::new(layout)).unwrap())
 }
@@ -151,9 +159,22 @@ fn batch_of_two() -> Batch {
 }
 
 #[test]
+fn no_tensors_and_too_many_heads_are_refused() {
+    let (ids, params) = square();
+    fn ask<E: Exec>(exec: &mut E, [.., e, p, gamma]: [ParamId; 6]) -> [Option<Error>; 3] {
+        let x = exec.embed(e, p).unwrap();
+        let op = AttentionOp { layer: 0, heads: usize::MAX, mask: Mask::Causal, dropout: 0.0, context: 4 };
+        let none = AttentionOp { heads: 0, ..op };
+        [exec.mix(&[], gamma).err(), exec.attention(x, &op).err(), exec.attention(x, &none).err()]
+    }
+    let said = on_every_executor!(&params, batch_of_two(), ask, ids);
+    assert!(said.iter().all(Option::is_some), "{said:?}");
+}
+
+#[test]
 fn a_parameter_of_another_role_is_refused() {
     let (ids, params) = square();
-    fn ask<E: Exec>(exec: &mut E, [v, u, w, e, p]: [ParamId; 5]) -> Vec<String> {
+    fn ask<E: Exec>(exec: &mut E, [v, u, w, e, p, _]: [ParamId; 6]) -> Vec<String> {
         let x = exec.embed(e, p).unwrap();
         let linear = |weight, bias| LinearOp { weight, bias, gelu: None };
         let norm = |weight, bias| NormOp { weight, bias, eps: 1e-5 };
@@ -186,7 +207,7 @@ fn a_parameter_of_another_role_is_refused() {
 #[test]
 fn a_norm_of_one_parameter_is_refused() {
     let (ids, params) = square();
-    fn ask<E: Exec>(exec: &mut E, [v, _, _, e, p]: [ParamId; 5]) -> [Option<Error>; 2] {
+    fn ask<E: Exec>(exec: &mut E, [v, _, _, e, p, _]: [ParamId; 6]) -> [Option<Error>; 2] {
         let (x, op) = (exec.embed(e, p).unwrap(), NormOp { weight: v, bias: v, eps: 1e-5 });
         [exec.layer_norm(x, &op).err(), exec.residual_layer_norm(x, x, &op).err()]
     }

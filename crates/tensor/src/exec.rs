@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::kernels::gelu::GeluKind;
 use crate::params::{ParamId, ParamLayout, ParamSpec, Role};
 use crate::random::{Philox, SiteKind};
+use crate::shape;
 
 mod infer;
 mod packed;
@@ -42,11 +43,12 @@ impl Batch {
     }
 
     /// Appends a sequence's tokens, of which `past` earlier ones stand in the KV cache at `slot`. Without a
-    /// cache `past` is 0 and `slot` counts for nothing.
+    /// cache `past` is 0 and `slot` counts for nothing. A place beyond u32 is kept as the last one, which no table has.
     pub fn push(&mut self, tokens: &[u32], past: usize, slot: usize) {
         self.tokens.extend_from_slice(tokens);
-        self.positions.extend((past..past + tokens.len()).map(|p| p as u32));
-        self.seqs.push(Seq { queries: tokens.len(), keys: past + tokens.len() });
+        let place = |i| u32::try_from(past.saturating_add(i)).unwrap_or(u32::MAX);
+        self.positions.extend((0..tokens.len()).map(place));
+        self.seqs.push(Seq { queries: tokens.len(), keys: past.saturating_add(tokens.len()) });
         self.slots.push(slot);
     }
 
@@ -90,15 +92,15 @@ pub struct AttentionOp {
 impl AttentionOp {
     /// The op on rows of `qkv_cols` = 3·NH·HS, with dropout from `rng` in training.
     /// # Errors
-    /// `ShapeMismatch` when the columns are not three times the heads.
+    /// `ShapeMismatch` when the columns are not three times the heads, `SizeOverflow` for more heads than that.
     pub fn attention<'r>(&self, qkv_cols: usize, rng: Option<&'r Philox>) -> Result<Attention<'r>> {
-        let heads = self.heads;
-        if heads == 0 || qkv_cols == 0 || !qkv_cols.is_multiple_of(3 * heads) {
-            let expected = qkv_cols / (3 * heads).max(1) * 3 * heads;
+        let (heads, part) = (self.heads, shape::product2("attention", 3, self.heads)?);
+        if heads == 0 || qkv_cols == 0 || !qkv_cols.is_multiple_of(part) {
+            let expected = qkv_cols / part.max(1) * part;
             let what = "columns of qkv, 3·NH·HS";
             return Err(Error::ShapeMismatch { op: "attention", what, expected, got: qkv_cols });
         }
-        let head_size = qkv_cols / (3 * heads);
+        let head_size = qkv_cols / part;
         let (p, context) = (self.dropout, self.context);
         let dropout = rng.filter(|_| p != 0.0).map(|rng| Dropout { p, rng, context, first_sequence: 0 });
         let scale = 1.0 / (head_size as f32).sqrt();

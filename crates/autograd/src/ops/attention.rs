@@ -20,12 +20,13 @@ pub struct AttentionNode {
 impl AttentionNode {
     pub(crate) fn forward(tape: &mut Tape<'_>, qkv: Var, op: &AttentionOp) -> Result<Var> {
         let (rows, cols) = tape.rows_cols(qkv);
-        let (out, lse) = (tape.new_value(rows, cols / 3)?, tape.new_buf(rows, op.heads)?);
         let rng = tape.philox(op.layer, SiteKind::AttentionDropout);
+        let attention = op.attention(cols, Some(&rng))?;
+        let (out, lse) = (tape.new_value(rows, cols / 3)?, tape.new_buf(rows, op.heads)?);
         let node = AttentionNode { qkv, out, op: *op, lse, rng };
         let (ctx, batch) = (tape.ctx, tape.batch);
         let ([o, l], [x]) = tape.views([tape.buf(out), lse], [tape.buf(qkv)]);
-        attention_forward(ctx, o, l, x, batch.seqs(), &op.attention(cols, Some(&rng))?)?;
+        attention_forward(ctx, o, l, x, batch.seqs(), &attention)?;
         if tape.needs_backward(&[out], &[qkv], &[]) {
             tape.keep(qkv);
             tape.keep(out);

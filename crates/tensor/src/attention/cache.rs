@@ -57,7 +57,7 @@ impl KvCache {
     /// # Panics
     /// Out of range.
     pub fn len(&self, layer: usize, slot: usize) -> usize {
-        assert!(slot < self.slots);
+        assert!(layer < self.layers() && slot < self.slots, "no layer {layer} and slot {slot}");
         self.lens[layer * self.slots + slot]
     }
 

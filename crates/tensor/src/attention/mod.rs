@@ -73,7 +73,8 @@ impl Mask {
     /// The keys that query `i` of `seq` sees.
     #[inline]
     pub fn visible(self, seq: Seq, i: usize) -> Range<usize> {
-        let end = (seq.keys + i + 1).saturating_sub(seq.queries).min(seq.keys);
+        let behind = seq.queries.saturating_sub(i).saturating_sub(1);
+        let end = seq.keys.saturating_sub(behind);
         match self {
             Mask::None => 0..seq.keys,
             Mask::Causal => 0..end,

@@ -460,6 +460,27 @@ fn the_future_cannot_be_seen() {
     }
 }
 
+#[test]
+fn visible_keys_of_any_lengths() {
+    for (queries, keys) in [(0usize, 0), (1, 1), (3, 5), (5, 3), (4, 4)] {
+        for i in 0..queries + 2 {
+            let end = (keys + i + 1).saturating_sub(queries).min(keys);
+            assert_eq!(Mask::Causal.visible(Seq { queries, keys }, i), 0..end);
+            assert_eq!(Mask::Banded(2).visible(Seq { queries, keys }, i), end.saturating_sub(2)..end);
+        }
+    }
+    const MAX: usize = usize::MAX;
+    assert_eq!(Mask::Causal.visible(Seq { queries: 1, keys: MAX }, 0), 0..MAX);
+    assert_eq!(Mask::Causal.visible(Seq { queries: MAX, keys: MAX }, 0), 0..1);
+    assert_eq!(Mask::Causal.visible(Seq { queries: 1, keys: 2 }, MAX), 0..2);
+}
+
+#[test]
+#[should_panic(expected = "no layer")]
+fn a_cache_has_no_length_where_it_has_no_layer() {
+    KvCache::new(2, 4, 1, 1, 1).unwrap().len(1 << 62, 0); // 2⁶² · 4 is 0 in 64 bits
+}
+
 /// No second row is where a stride would lead to: what is asked for ahead of it is no address.
 #[test]
 fn one_row_may_have_any_stride() {

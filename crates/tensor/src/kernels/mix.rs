@@ -11,7 +11,7 @@
 
 use super::{ELEMENTS, fetch, put};
 use crate::ctx::Ctx;
-use crate::error::{Result, expect_len};
+use crate::error::{Error, Result, expect_len};
 use crate::matrix::Accumulate;
 use crate::parallel::{RowsMut, for_each_rows};
 use crate::simd::{Kernel, LANES, Simd, dispatch_on};
@@ -48,9 +48,12 @@ impl MixWeights {
 
 /// softmax of the first `layers` numbers of `weights`, (L + 1), whose last is γ.
 /// # Errors
-/// `ShapeMismatch` if there are not L + 1 of them.
+/// `ShapeMismatch` if there are not L + 1 of them; `InvalidValue` for no tensors, `SizeOverflow`.
 pub fn mix_weights(weights: &[f32], layers: usize) -> Result<MixWeights> {
-    expect_len("mix", "weights, one a tensor and γ", weights.len(), layers + 1)?;
+    expect_len("mix", "weights, one a tensor and γ", weights.len(), crate::shape::sum("mix", layers, 1)?)?;
+    if layers == 0 {
+        return Err(Error::InvalidValue { op: "mix", what: "tensors", expected: "at least 1", got: 0.0 });
+    }
     let (w, gamma) = weights.split_at(layers);
     let shift = w.iter().fold(f64::NEG_INFINITY, |m, x| m.max(*x as f64));
     let powers: Vec<f64> = w.iter().map(|x| libm::exp(*x as f64 - shift)).collect();
@@ -144,6 +147,7 @@ mod tests {
             });
         }
         assert!(mix_weights(&[0.0; 3], 3).is_err());
+        assert!(mix_weights(&[], usize::MAX).is_err() && mix_weights(&[1.0], 0).is_err());
         assert!(add_scaled(&Ctx::default(), &mut [0.0], &[0.0; 2], 1.0, Accumulate::Store).is_err());
     }
 

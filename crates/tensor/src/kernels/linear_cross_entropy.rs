@@ -52,7 +52,9 @@ pub struct LinearCrossEntropyGrads<'a> {
 /// losses[r] = ln Σ_j exp(z_j) − z_target, z = inp[r]·weightᵀ; with `grads`, also the gradients of Σ weights·losses.
 ///
 /// Shapes: inp (R, C); weight (V, C) row-major, the layout of a tied embedding; losses, targets (R). Units: nats.
-/// A target of `IGNORE` gives loss 0 and no gradient.
+/// A target of `IGNORE` gives loss 0 and no gradient: its row of dlogits is 0. Products with that row are made all the
+/// same, so non-finite numbers of an ignored row still spread: one of `inp` makes its column of `dweight` NaN (0·NaN), and
+/// one of `weight` its column of `dinp` in every row.
 /// Cost: 2·R·V·C flops, three times that with gradients; scratch of at most max(V, 2²⁴) floats, besides matmul's.
 /// Numerics: `matmul`, `cross_entropy_rows_in_place` and two more `matmul` on the whole batch give the same bits.
 /// Threads: as those; bitwise the same for any thread count.

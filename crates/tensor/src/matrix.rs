@@ -34,7 +34,7 @@ impl<'a, T> MatRef<'a, T> {
 
     /// A view with any strides into `data`, which may be longer than the view.
     /// # Errors
-    /// `ShapeMismatch` if the view reaches past the end of `data`.
+    /// `ShapeMismatch` if the view reaches past the end of `data`, `SizeOverflow` if that end has no place in a `usize`.
     pub fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Result<Self> {
         let need = shape::extent("MatRef::strided", rows, cols, row_stride, col_stride)?;
         if data.len() < need {
@@ -109,7 +109,7 @@ pub struct MatMut<'a, T = f32> {
 impl<'a, T> MatMut<'a, T> {
     /// A row-major (rows, cols) matrix over exactly `rows·cols` elements.
     /// # Errors
-    /// `ShapeMismatch` if `data.len() != rows·cols`.
+    /// `ShapeMismatch` if `data.len() != rows·cols`, `SizeOverflow` if that product overflows.
     pub fn new(data: &'a mut [T], rows: usize, cols: usize) -> Result<Self> {
         let n = shape::product2("MatMut::new", rows, cols)?;
         crate::error::expect_len("MatMut::new", "data length", data.len(), n)?;
@@ -118,7 +118,7 @@ impl<'a, T> MatMut<'a, T> {
 
     /// A view with `row_stride` ≥ `cols` elements from one row to the next.
     /// # Errors
-    /// `ShapeMismatch` if rows overlap or the view reaches past the end.
+    /// `ShapeMismatch` if rows overlap or the view reaches past the end, `SizeOverflow` as `MatRef::strided`.
     pub fn strided(data: &'a mut [T], rows: usize, cols: usize, row_stride: usize) -> Result<Self> {
         let op = "MatMut::strided";
         let need = shape::extent(op, rows, cols, row_stride, 1)?;

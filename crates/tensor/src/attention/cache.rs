@@ -238,8 +238,8 @@ impl KvCache {
 /// Numerics: bitwise equal to `attention_forward` on the whole sequences, whatever the batch.
 /// Threads: by (sequence, head, 192 queries); bitwise the same for any thread count.
 /// # Errors
-/// `ShapeMismatch`, `InvalidValue` as `attention_forward_qkv`; `OutOfRange` for a layer, a slot, or more keys than the
-/// slot holds.
+/// `ShapeMismatch`, `InvalidValue`, `SizeOverflow` as `attention_forward_qkv`; `OutOfRange` for a layer, a slot, or more
+/// keys than the slot holds.
 pub fn attention_cached(
     ctx: &Ctx,
     out: &mut [f32],

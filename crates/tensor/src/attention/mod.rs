@@ -156,7 +156,8 @@ pub struct Seq {
 /// are in the batch, at least 192; bitwise the same for any thread count.
 /// # Errors
 /// `ShapeMismatch` when lengths disagree; `InvalidValue` for no heads, no channels or a p outside [0, 1);
-/// `OutOfRange` for a sequence longer than the dropout's context.
+/// `OutOfRange` for a sequence longer than the dropout's context; `SizeOverflow` for sizes whose products or sums, the
+/// greatest scratch's among them, have none.
 pub fn attention_forward(
     ctx: &Ctx,
     out: &mut [f32],

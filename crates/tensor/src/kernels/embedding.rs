@@ -83,7 +83,7 @@ pub fn embedding_backward(
 ///
 /// Shapes: out (rows.len(), C), inp (R, C). Saves: nothing. Cost: 8 bytes an element.
 /// # Errors
-/// `ShapeMismatch` if the lengths do not fit, `OutOfRange` for a row ≥ R.
+/// `ShapeMismatch` if the lengths do not fit, `OutOfRange` for a row ≥ R, `SizeOverflow` if rows.len()·C overflows.
 pub fn gather_rows(ctx: &Ctx, out: &mut [f32], inp: &[f32], rows: &[usize], c: usize) -> Result<()> {
     let op = "gather_rows";
     let _timed = ctx.time(op);

@@ -59,7 +59,8 @@ pub struct LinearCrossEntropyGrads<'a> {
 /// Numerics: `matmul`, `cross_entropy_rows_in_place` and two more `matmul` on the whole batch give the same bits.
 /// Threads: as those; bitwise the same for any thread count.
 /// # Errors
-/// `ShapeMismatch` if the lengths do not fit R, C and V; `OutOfRange` for a target ≥ V that is not `IGNORE`.
+/// `ShapeMismatch` if the lengths do not fit R, C and V; `OutOfRange` for a target ≥ V that is not `IGNORE`;
+/// `SizeOverflow` if V·C or a chunk of logits overflows.
 pub fn linear_cross_entropy(
     ctx: &Ctx,
     losses: &mut [f32],

@@ -29,7 +29,7 @@ pub enum Pool {
 /// Cost: one pass over `inp`; no scratch. Runs come one after the other: this is little beside what computed them.
 /// Numerics: a column is one chain of additions in the order of the rows, divided once.
 /// # Errors
-/// `ShapeMismatch` if the lengths do not fit.
+/// `ShapeMismatch` if the lengths do not fit, `SizeOverflow` if Σ lens or S·C overflows.
 pub fn pool_forward(ctx: &Ctx, out: &mut [f32], inp: &[f32], lens: &[usize], c: usize, pool: Pool) -> Result<()> {
     let _timed = ctx.time("pool_forward");
     check("pool_forward", out.len(), inp.len(), lens, c)?;
@@ -43,7 +43,7 @@ pub fn pool_forward(ctx: &Ctx, out: &mut [f32], inp: &[f32], lens: &[usize], c: 
 /// Cost: one pass over `dinp`, with `Max` two over `inp` as well.
 /// Numerics: mean: one division an element; max: exact.
 /// # Errors
-/// `ShapeMismatch` if the lengths do not fit.
+/// `ShapeMismatch` if the lengths do not fit, `SizeOverflow` if Σ lens or S·C overflows.
 pub fn pool_backward(
     ctx: &Ctx,
     dinp: &mut [f32],

@@ -19,7 +19,8 @@ use crate::matrix::Accumulate;
 /// other: they are short and few beside what computed them.
 /// Numerics: the bits of those two kernels on a single row.
 /// # Errors
-/// `ShapeMismatch` if the lengths do not fit; `OutOfRange` for a target outside its run.
+/// `ShapeMismatch` if the lengths do not fit; `OutOfRange` for a target outside its run; `SizeOverflow` if
+/// Σ lens overflows.
 pub fn cross_entropy_of_runs(
     ctx: &Ctx,
     losses: &mut [f32],

@@ -134,6 +134,36 @@ fn a_search_finds_texts() {
     assert_eq!(long, "the prompt has 23 tokens: the model's context is 16");
 }
 
+/// GPT-1's words end with a space that belongs to what follows them.
+#[test]
+fn what_continues_words_stands_apart_from_them() {
+    let f = Folder::new("models-words");
+    f.text();
+    f.run(&f.tiny("--max-iters 1 --out-dir r")).good();
+    f.run("convert -m r h").good();
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        fs::remove_file(f.path().join("h").join(name)).unwrap();
+    }
+    f.write("h/vocab.json", r#"{"<unk>": 0, "a": 1, "a</w>": 2, "b</w>": 3, "ab</w>": 4}"#);
+    f.write("h/merges.txt", "#version: 0.2\na b</w>\n");
+    for more in [&["--temp", "0"][..], &["--beams", "2"]] {
+        for prompt in ["a b", "a b ", "a b \n\n"] {
+            let text =
+                f.run_args(&[&["generate", "-m", "h", "-p", prompt, "-p", "a", "-n", "4"], more].concat()).good();
+            let apart = |text: &str, prompt: &str| {
+                text.strip_prefix(prompt).is_some_and(|rest| rest.starts_with(' ') && !rest.starts_with("  "))
+            };
+            let (first, second) = text.split_once("\n=== 2 ===\n").unwrap();
+            assert!(apart(first, "=== 1 ===\na b") && apart(second, "a"), "{text:?}");
+        }
+    }
+    f.write("ab.txt", "a b ".repeat(200));
+    let train = "train ab.txt --init-from h --batch-size 4 --max-iters 1 --eval-iters 1 --out-dir s --prompt";
+    f.run_args(&train.split(' ').chain(["b a "]).collect::<Vec<_>>()).good();
+    let sample = fs::read_to_string(f.path().join("s/sample.txt")).unwrap();
+    assert!(sample.starts_with("b a ") && !sample.starts_with("b a  "), "{sample:?}");
+}
+
 #[test]
 fn a_new_folder_is_named_as_one_likes_and_whole() {
     let f = converted("models-folder");

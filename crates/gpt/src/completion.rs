@@ -89,7 +89,7 @@ pub fn complete(
             fed: kept,
             tokens: Vec::new(),
             alternatives: Vec::new(),
-            decoder: Some(tokenizer.stream()),
+            decoder: Some(tokenizer.stream_after(prompt)),
             pending: String::new(),
             text: String::new(),
             finish: (options.max_tokens == Some(0)).then_some(Finish::MaxTokens),

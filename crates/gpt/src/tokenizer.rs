@@ -332,7 +332,19 @@ impl Tokenizer {
 
     /// A decoder for ids that arrive one by one.
     pub fn stream(&self) -> StreamDecoder<'_> {
-        StreamDecoder::new(self)
+        StreamDecoder::new(self, false)
+    }
+
+    /// A decoder for ids that arrive one by one behind those of `before`, whose text is known: its pieces are what
+    /// `decode` gives for all of them, less what it gives for `before`.
+    pub fn stream_after(&self, before: &[u32]) -> StreamDecoder<'_> {
+        StreamDecoder::new(self, before.last().is_some_and(|&id| self.ends_word(id)))
+    }
+
+    /// A prompt as it stands in front of its continuation: of words without the white space at its end, which is no
+    /// token; the continuation brings its own.
+    pub fn shown_prompt<'a>(&self, prompt: &'a str) -> &'a str {
+        if self.kind == Kind::Words { prompt.trim_end() } else { prompt }
     }
 }
 

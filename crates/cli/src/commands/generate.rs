@@ -45,6 +45,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
         check_prompt(config, ids).map_err(numbered)?;
     }
     let Trained { model, params: packed, tokenizer, .. } = trained;
+    let prompts: Vec<&str> = prompts.iter().map(|p| tokenizer.shown_prompt(p)).collect();
     let (model, tokenizer, weights) = (&model, &tokenizer, Weights::Packed(&packed));
     if let Some(options) = beams {
         let find = |ids: &[u32]| workers.run(|| beam_search(&workers.ctx, model, weights, ids, &options));
@@ -84,7 +85,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8, Failure> {
 /// Shows the best continuation that `find` has for each prompt; the exit status.
 fn search(
     tokenizer: &Tokenizer,
-    prompts: &[String],
+    prompts: &[&str],
     ids: &[Vec<u32>],
     context: usize,
     find: impl Fn(&[u32]) -> Result<Vec<Hypothesis>, Error>,
@@ -94,7 +95,7 @@ fn search(
     for (i, ids) in ids.iter().enumerate() {
         let Some(best) = find(ids)?.into_iter().next() else { continue };
         full |= best.finish == Finish::Context;
-        let mut decoder = tokenizer.stream();
+        let mut decoder = tokenizer.stream_after(ids);
         let pieces: Vec<String> = best.tokens.iter().map(|id| decoder.push(*id)).collect();
         if screen.write(i, &(pieces.concat() + &decoder.finish())).is_break() {
             break;
@@ -185,9 +186,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(prompts: &[String]) -> Screen {
-        let header = |(i, p): (usize, &String)| match prompts.len() {
-            1 => p.clone(),
+    fn new(prompts: &[&str]) -> Screen {
+        let header = |(i, p): (usize, &&str)| match prompts.len() {
+            1 => p.to_string(),
             _ => format!("{}=== {} ===\n{p}", if i == 0 { "" } else { "\n" }, i + 1),
         };
         let headers: Vec<String> = prompts.iter().enumerate().map(header).collect();

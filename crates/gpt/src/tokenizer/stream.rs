@@ -15,8 +15,8 @@ pub struct StreamDecoder<'a> {
 }
 
 impl<'a> StreamDecoder<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
-        StreamDecoder { tokenizer, pending: Vec::new(), space: false }
+    pub(super) fn new(tokenizer: &'a Tokenizer, space: bool) -> Self {
+        StreamDecoder { tokenizer, pending: Vec::new(), space }
     }
 
     /// The characters that this id completes; often none for a part of one. An id beyond V reads as U+FFFD.
@@ -74,6 +74,23 @@ mod tests {
         assert_eq!(stream.push(99_999), "\u{FFFD}");
         stream.push(0xC3);
         assert_eq!(stream.finish(), "\u{FFFD}");
+    }
+
+    #[cfg(feature = "text")]
+    #[test]
+    fn a_continuation_of_words_begins_with_their_space() {
+        let dir = crate::fs::TestDir::new("stream-words");
+        dir.write("vocab.json", r#"{"<unk>": 0, "a": 1, "a</w>": 2, "b": 3, "b</w>": 4, "ab</w>": 5}"#);
+        dir.write("merges.txt", "#version: 0.2\na b</w>\n");
+        let t = Tokenizer::of_folder(dir.path(), crate::config::Arch::Gpt1).unwrap();
+        let all = [5, 1, 4, 2];
+        for cut in 0..=all.len() {
+            let (before, after) = all.split_at(cut);
+            let mut stream = t.stream_after(before);
+            let text: String = after.iter().map(|&id| stream.push(id)).collect::<String>() + &stream.finish();
+            assert_eq!(t.decode(before).unwrap() + &text, "ab ab a", "{cut}");
+        }
+        assert_eq!((t.shown_prompt(" ab \n"), Tokenizer::bytes().shown_prompt("ab ")), (" ab", "ab "));
     }
 
     proptest! {

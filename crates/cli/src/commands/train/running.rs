@@ -158,7 +158,7 @@ pub fn sample(run: &Run, workers: &Workers) -> Result<String, Failure> {
     let (tokenizer, prompts) = (&run.tokenizer, [run.prompt.clone()]);
     let go = |_: usize, _: &str| ControlFlow::Continue(());
     let done = workers.run(|| complete(&workers.ctx, model, weights, tokenizer, &prompts, &options, go))?;
-    Ok(format!("{}{}", run.data.prompt, done[0].text))
+    Ok(format!("{}{}", tokenizer.shown_prompt(&run.data.prompt), done[0].text))
 }
 
 fn show_sample(run: &Run, workers: &Workers, progress: &Progress) -> Result<(), Failure> {

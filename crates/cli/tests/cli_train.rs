@@ -100,6 +100,25 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     }
 }
 
+#[test]
+fn a_run_whose_folder_is_moved_away_ends_with_a_line() {
+    let f = Folder::new("moved");
+    f.text();
+    let child = f.spawn(&f.tiny("--max-iters 1000000 --eval-interval 1000000 --save-interval 20 --out-dir r"));
+    let began = Instant::now();
+    while !f.path().join("r/checkpoints/step-20").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    fs::rename(f.path().join("r"), f.path().join("elsewhere")).unwrap();
+    let done = Done::of(child.wait_with_output().unwrap());
+    assert_eq!(done.status, Some(1), "{done:?}");
+    // A picture that could not be drawn may have its line before.
+    let line = done.err.lines().last().unwrap();
+    assert!(line.starts_with("longhand: r/checkpoints") && line.ends_with("No such file or directory (os error 2)"), "{line}");
+    assert!(!f.path().join("r").exists());
+}
+
 /// Ctrl-C before the first step of a resume: the checkpoint it began from is not written a second time.
 #[cfg(unix)]
 #[test]

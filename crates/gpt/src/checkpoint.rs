@@ -89,7 +89,8 @@ pub struct Loaded {
 
 /// Saves a checkpoint as `folder/step-N` and removes all older ones but the newest of them. Returns its path.
 ///
-/// On an error nothing that was there is gone. Cost: the files are written and flushed once.
+/// A folder that is not there is made, but none around it: that of a run that was moved or removed is not brought back
+/// in part. On an error nothing that was there is gone. Cost: the files are written and flushed once.
 ///
 /// # Errors
 /// `NonFinite` naming the first tensor with a NaN or an infinite number; `Io`; `BadFile` for an extra file's name.
@@ -99,7 +100,10 @@ pub fn save(folder: impl AsRef<Path>, step: u64, contents: &Contents<'_>) -> Res
     if let Some(t) = contents.model.iter().chain(contents.optimizer).find(bad) {
         return Err(Error::NonFinite { step, batch: 0, tensor: t.name.to_string() });
     }
-    fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => (),
+        made => made.map_err(Error::io(folder))?,
+    }
     let done = folder.join(format!("step-{step}"));
     let tmp = folder.join(format!("step-{step}.tmp"));
     remove(&tmp)?;

@@ -27,8 +27,8 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn what_was_saved_comes_back() {
     let dir = TestDir::new("checkpoint");
-    let path = save_step(&dir.path().join("new/folder"), 10).unwrap();
-    let loaded = load_newest(dir.path().join("new/folder"), Part::Whole, Access::Map).unwrap();
+    let path = save_step(&dir.path().join("folder"), 10).unwrap();
+    let loaded = load_newest(dir.path().join("folder"), Part::Whole, Access::Map).unwrap();
     assert_eq!((loaded.step, loaded.seed, loaded.fused, &loaded.path), (10, u64::MAX - 1, true, &path));
     assert_eq!((loaded.model[0].name.as_str(), loaded.model[0].shape.as_slice()), ("wte.weight", &[2, 2][..]));
     assert_eq!(loaded.model[0].data, [10.0, -1.5, 0.25, 1e-30]);
@@ -37,6 +37,16 @@ fn what_was_saved_comes_back() {
     assert_eq!(loaded.config["model_type"], "gpt2");
     assert!(loaded.skipped.is_empty());
     assert_eq!(fs::read(path.join("tokenizer.json")).unwrap(), b"{}\n");
+}
+
+#[test]
+fn a_run_s_folder_that_is_gone_is_not_brought_back() {
+    let dir = TestDir::new("gone");
+    let line = save_step(&dir.path().join("run/checkpoints"), 10).unwrap_err().to_string();
+    assert!(line.ends_with("run/checkpoints: No such file or directory (os error 2)"), "{line}");
+    assert_eq!(names(dir.path()).len(), 0);
+    let file = dir.write("file", "x");
+    assert!(save_step(&file, 10).unwrap_err().to_string().ends_with("file: File exists (os error 17)"));
 }
 
 /// A text of the disk, not of this build: `cargo test --features serde_json/preserve_order` reads and writes it too.

@@ -115,7 +115,10 @@ fn a_run_whose_folder_is_moved_away_ends_with_a_line() {
     assert_eq!(done.status, Some(1), "{done:?}");
     // A picture that could not be drawn may have its line before.
     let line = done.err.lines().last().unwrap();
-    assert!(line.starts_with("longhand: r/checkpoints") && line.ends_with("No such file or directory (os error 2)"), "{line}");
+    assert!(
+        line.starts_with("longhand: r/checkpoints") && line.ends_with("No such file or directory (os error 2)"),
+        "{line}"
+    );
     assert!(!f.path().join("r").exists());
 }
 
@@ -192,6 +195,26 @@ fn generation_continues_prompts() {
     assert!(shifted.len() > 60, "{shifted:?}");
     f.write("p.txt", "The c\n");
     assert_eq!(ask(&["-f", "p.txt"]), text);
+}
+
+/// The command that a run ends with works, however short the context and long the prompt.
+#[test]
+fn the_printed_question_can_be_asked() {
+    let f = Folder::new("question");
+    f.write("t.txt", "Now is the winter of our discontent made glorious\n".repeat(60));
+    for (prompt, shown) in
+        [("", "Now is"), (" --prompt A.longer.one.than.that", "A.longer.one.than.that --context-shift")]
+    {
+        let out = f.run(&f.tiny(&format!("--max-iters 1 --out-dir r --overwrite{prompt}"))).good();
+        let command = out.lines().find_map(|l| l.strip_prefix("ask it      longhand ")).unwrap();
+        let (before, asked) = command.split_once(" -p ").unwrap();
+        assert_eq!((before, asked.replace('\'', "").as_str()), ("generate -m r", shown));
+        let (text, more) =
+            asked.split_once(" --").map_or((asked, None), |(text, flag)| (text, Some(format!("--{flag}"))));
+        let mut words = vec!["generate", "-m", "r", "-s", "1", "-n", "3", "-p", text.trim_matches('\'')];
+        words.extend(more.as_deref());
+        f.run_args(&words).good();
+    }
 }
 
 #[test]

@@ -73,6 +73,10 @@ pub fn story_data(settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Fa
     let first = world.story(usual::SEED, Split::Validation.range().start);
     let block = settings.block_size;
     let longest = train.longest().max(validation.longest());
+    let prompt = match &settings.prompt {
+        Some(prompt) => prompt.clone(),
+        None => shortened(&first.text[first.sentences[0].range.clone()], tokenizer, block)?,
+    };
     if longest > block {
         note(&format!("stories have up to {longest} tokens: a context of {block} cuts the long ones in two"));
     }
@@ -84,10 +88,28 @@ pub fn story_data(settings: &Settings, tokenizer: &Tokenizer) -> Result<Data, Fa
         validation_tokens: validation.tokens(),
         train_rate: train.tokens() as f64 / train.bytes as f64,
         validation_rate: validation.tokens() as f64 / validation.bytes as f64,
-        prompt: settings.prompt.clone().unwrap_or_else(|| first.text[first.sentences[0].range.clone()].to_string()),
+        prompt,
         opening: first.text,
         stories: Some(StoryData { world, train, validation }),
     })
+}
+
+/// The beginning of a text with at most half of a context's tokens: whole words where one fits, characters elsewhere.
+///
+/// # Errors
+/// A character that the tokenizer does not know.
+fn shortened(text: &str, tokenizer: &Tokenizer, block: usize) -> Result<String, Failure> {
+    let most = (block / 2).max(1);
+    let words = text.match_indices(char::is_whitespace).map(|(at, _)| at).rev();
+    let characters = text.char_indices().map(|(at, _)| at).rev();
+    for end in std::iter::once(text.len()).chain(words).chain(characters) {
+        let beginning = text[..end].trim_end();
+        if !beginning.is_empty() && tokenizer.encode_prompt(beginning, Special::Parse)?.len() <= most {
+            return Ok(beginning.to_string());
+        }
+    }
+    // A prompt of the end of text alone, where there is one, is a single token.
+    Ok(if tokenizer.end_id().is_some() { String::new() } else { text.chars().take(1).collect() })
 }
 
 /// Whether a tokenizer that was made for other texts knows every character, before anything is written.
@@ -179,7 +201,7 @@ pub fn text_data(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, acce
     let opening = beginning(&train, OPENING_CHARS)?;
     let prompt = match &settings.prompt {
         Some(prompt) => prompt.clone(),
-        None => first_words(&beginning(&validation, 4 * PROMPT_CHARS)?),
+        None => shortened(&first_words(&beginning(&validation, 4 * PROMPT_CHARS)?), tokenizer, settings.block_size)?,
     };
     let rate = |tokens: &Tokens| tokens.len() as f64 / tokens.text_bytes().max(1) as f64;
     Ok(Data {
@@ -223,6 +245,12 @@ mod tests {
         let long = "Now is the winter of our discontent made glorious summer by this";
         assert_eq!(first_words(long), "Now is the winter of our discontent made");
         assert_eq!(first_words(&"x".repeat(99)).len(), PROMPT_CHARS);
+        let within = |text: &str, block: usize| shortened(text, &Tokenizer::bytes(), block).unwrap();
+        assert_eq!([17, 16, 8, 7].map(|block| within("To be, é", block)), ["To be,", "To be,", "To", "To"]);
+        assert_eq!([18, 3, 1].map(|block| within("To be, é", block)), ["To be, é", "T", "T"]);
+        assert_eq!((within("é", 2).as_str(), within("é", 4).as_str()), ("", "é"));
+        let texts = Tokenizer::bytes().with_bos();
+        assert_eq!([1, 4, 8].map(|block| shortened("To be", &texts, block).unwrap()), ["", "T", "To"]);
         // A tokenizer without an end of text cannot begin with nothing.
         assert_eq!((first_words("\n * * *\n"), first_words("")), ("* * *".to_string(), String::new()));
     }

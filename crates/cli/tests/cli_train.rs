@@ -259,7 +259,10 @@ fn a_trained_model_is_trained_further() {
     assert!(whole.contains(&begun) && whole.contains("context 16,"), "{whole}");
     let command = whole.lines().find_map(|l| l.strip_prefix("reproduce   longhand ")).unwrap();
     let more = "--batch-size 4 --max-iters 40 --save-interval 5";
-    assert_eq!(command, format!("train u.txt --init-from {} {more}", base.display()));
+    // Its run may go on: what is named is what was read.
+    assert_eq!(command, format!("train u.txt --init-from {}/checkpoints/step-60 {more}", base.display()));
+    let again = f.run("train --resume --out-dir r1").good();
+    assert!(again.contains(&format!("reproduce   longhand {command}\n")), "{again}");
     for (from, out) in [("base/checkpoints/step-60", "r2"), ("hf", "r3")] {
         assert_eq!(weights(&go(from, out).good()), weights(&whole), "{from}");
     }

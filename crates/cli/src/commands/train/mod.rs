@@ -44,6 +44,8 @@ pub struct Run {
     pub trainer: Trainer,
     /// The tokens that samples continue.
     pub prompt: Vec<u32>,
+    /// The checkpoint, or the folder of another kind, that a run with `init_from` began with.
+    pub base: Option<PathBuf>,
 }
 
 /// Trains; the exit status.
@@ -138,13 +140,13 @@ fn fill(
         settings = Settings::resolve(&fixed, data.train_bytes, config)?;
         // From the beginning, with the schedule of the whole run.
         data = load(dir.path(), &settings, &tokenizer, access(args.no_mmap))?;
-        let command = settings.command(data.train_bytes);
+        let command = settings.command(data.train_bytes, base.as_ref().map(|(path, _)| path.as_path()));
         print_line(&format!("{minutes} minutes are {max_iters} steps here; the same run: {command}"));
     }
     let Some((checkpoint, params)) = base else {
         let trainer = fresh(&settings)?;
         write_settings(&dir, &settings, &Value::Null)?;
-        return assemble(dir, settings, tokenizer, data, trainer);
+        return assemble(dir, settings, tokenizer, data, trainer, None);
     };
     let origin = json!({
         "checkpoint": checkpoint.to_string_lossy(), "weights": format!("{:016x}", snapshot::hash(&params)),
@@ -152,7 +154,7 @@ fn fill(
     });
     let optim = settings.optim.clone();
     let trainer = Trainer::with_params(workers.ctx.clone(), model, params, optim, settings.seed)?;
-    let run = assemble(dir, settings, tokenizer, data, trainer)?;
+    let run = assemble(dir, settings, tokenizer, data, trainer, Some(checkpoint))?;
     // The run has all that it goes on from, whatever becomes of the folder that it began with.
     running::save(&run)?;
     write_settings(&run.dir, &run.settings, &origin)?;
@@ -167,13 +169,14 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     };
     let dir = RunDir::named(&path, Existing::Resume)?;
     let (stored, base) = read_settings(&dir)?;
-    let settings = Settings::resolve(&stored, 0, base.as_ref())?;
+    let (config, checkpoint) = base.unzip();
+    let settings = Settings::resolve(&stored, 0, config.as_ref())?;
     let kept = "a resume keeps the settings of its run";
     if let Some(minutes) = args.minutes {
         return Err(Failure::usage(format!("--minutes {minutes}: {kept}, and --max-iters is {}", settings.max_iters)));
     }
     let given = TrainArgs { init_from: args.init_from.as_deref().map(kept_path), ..args.clone() };
-    let asked = Settings::resolve(&given.over(&stored), 0, base.as_ref())?;
+    let asked = Settings::resolve(&given.over(&stored), 0, config.as_ref())?;
     if let Some(difference) = asked.difference(&settings) {
         return Err(Failure::usage(format!("{difference}: {kept}")));
     }
@@ -189,7 +192,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
         let loaded = checkpoint::load_newest(&checkpoints, Part::Whole, access(args.no_mmap))?;
         note_skipped(&loaded.skipped);
         snapshot::restore(trainer.learner_mut(), &loaded)?;
-    } else if base.is_some() {
+    } else if config.is_some() {
         return Err(Failure::new(format!(
             "{}: no checkpoint here; the run had one from the beginning",
             checkpoints.display()
@@ -197,7 +200,7 @@ fn resume(args: &TrainArgs, workers: &Workers) -> Result<Run, Failure> {
     }
     // A run with fresh weights that ended before its first checkpoint begins again.
     print_line(&format!("going on with {} after step {}", dir.path().display(), trainer.steps_done()));
-    assemble(dir, settings, tokenizer, data, trainer)
+    assemble(dir, settings, tokenizer, data, trainer, checkpoint)
 }
 
 fn assemble(
@@ -206,10 +209,11 @@ fn assemble(
     tokenizer: Tokenizer,
     data: Data,
     trainer: Trainer,
+    base: Option<PathBuf>,
 ) -> Result<Run, Failure> {
     let prompt = tokenizer.encode_prompt(&data.prompt, Special::Parse)?;
     let files = snapshot::tokenizer_files(dir.path())?;
-    Ok(Run { dir, settings, tokenizer, files, data, trainer, prompt })
+    Ok(Run { dir, settings, tokenizer, files, data, trainer, prompt, base })
 }
 
 fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Access) -> Result<Data, Failure> {
@@ -263,8 +267,8 @@ fn write_settings(dir: &RunDir, settings: &Settings, base: &Value) -> Result<(),
     Ok(dir.write("run.json", format!("{file:#}\n").as_bytes())?)
 }
 
-/// The flags of a run, and the configuration of the model that it began with.
-fn read_settings(dir: &RunDir) -> Result<(TrainArgs, Option<Config>), Failure> {
+/// The flags of a run, and of the model that it began with the configuration and the checkpoint.
+fn read_settings(dir: &RunDir) -> Result<(TrainArgs, Option<(Config, PathBuf)>), Failure> {
     let path = dir.file("run.json");
     let bad = |problem: &str| Failure::new(format!("{}: {problem}", path.display()));
     let text = fs::read(&path).map_err(|e| bad(&e.to_string()))?;
@@ -276,8 +280,10 @@ fn read_settings(dir: &RunDir) -> Result<(TrainArgs, Option<Config>), Failure> {
     let words = std::iter::once("longhand".into()).chain(words);
     match crate::args::parse(words) {
         Ok(crate::args::Cli { command: Command::Train(args) }) => {
-            let config = args.init_from.is_some().then(|| Config::from_hf_json(&value["init_from"]["config"]));
-            Ok((*args, config.transpose().map_err(|e| e.in_file(&path))?))
+            let Some(folder) = &args.init_from else { return Ok((*args, None)) };
+            let config = Config::from_hf_json(&value["init_from"]["config"]).map_err(|e| e.in_file(&path))?;
+            let checkpoint = value["init_from"]["checkpoint"].as_str().map_or(folder.clone(), PathBuf::from);
+            Ok((*args, Some((config, checkpoint))))
         }
         _ => Err(bad("args: are not those of a run")),
     }

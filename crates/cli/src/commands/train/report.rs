@@ -92,7 +92,7 @@ pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics, trained: (u
     let long = run.prompt.len() > run.trainer.model().config().n_positions;
     let shift = if long { " --context-shift" } else { "" };
     print_line(&format!("ask it      longhand generate{flag} -p {}{shift}", super::quoted(&run.data.prompt)));
-    print_line(&format!("reproduce   {}", run.settings.command(run.data.train_bytes)));
+    print_line(&format!("reproduce   {}", run.settings.command(run.data.train_bytes, run.base.as_deref())));
     let class = if workers.ctx.isa().fused() { "F" } else { "U" };
     print_line(&format!("weights     {hash} (rounding class {class})"));
     Ok(())

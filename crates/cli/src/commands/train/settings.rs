@@ -249,9 +249,13 @@ impl Settings {
         all
     }
 
-    /// The command that reproduces the run, for a shell; what follows from the other flags is left out.
-    pub fn command(&self, train_bytes: u64) -> String {
-        let own = self.args();
+    /// The command that reproduces the run, for a shell; what follows from the other flags is left out. `checkpoint` is
+    /// the one that was read of `init_from`: the newest of that folder may be another by then.
+    pub fn command(&self, train_bytes: u64, checkpoint: Option<&Path>) -> String {
+        let pinned =
+            |(folder, config): &(PathBuf, Config)| (checkpoint.unwrap_or(folder).to_path_buf(), config.clone());
+        let pinned = Settings { init_from: self.init_from.as_ref().map(pinned), ..self.clone() };
+        let own = pinned.args();
         let (flags, texts) = split_at_texts(&own);
         let base = self.init_from.as_ref().map(|(_, config)| config);
         let mut given = vec!["longhand".to_string(), "train".to_string()];
@@ -370,12 +374,12 @@ mod tests {
     #[test]
     fn the_command_says_only_what_differs() {
         let s = Settings::resolve(&args(&["it's.txt", "--max_iters", "100"]), 1_000_000, None).unwrap();
-        let command = s.command(1_000_000);
+        let command = s.command(1_000_000, None);
         assert_eq!(command, "longhand train 'it'\\''s.txt' --max-iters 100");
         let s = Settings::resolve(&args(&["t.txt", "--n-head", "3", "--n-embd", "99", "--warmup-iters", "7"]), 0, None)
             .unwrap();
-        assert_eq!(s.command(0), "longhand train t.txt --n-head 3 --n-embd 99 --warmup-iters 7");
-        assert_eq!(Settings::resolve(&args(&[]), 0, None).unwrap().command(0), "longhand train");
+        assert_eq!(s.command(0, None), "longhand train t.txt --n-head 3 --n-embd 99 --warmup-iters 7");
+        assert_eq!(Settings::resolve(&args(&[]), 0, None).unwrap().command(0, None), "longhand train");
     }
 
     #[test]

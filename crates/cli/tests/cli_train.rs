@@ -100,6 +100,25 @@ fn ctrl_c_saves_and_says_how_to_go_on() {
     }
 }
 
+/// Rates that no weights bear: what was saved of such a run is named as what it is.
+#[test]
+fn a_loss_that_is_not_finite_ends_a_run() {
+    let f = Folder::new("not-finite");
+    f.text();
+    let rate = "--learning-rate 1e30 --warmup-iters 0 --eval-iters 1 --max-iters 9 --overwrite --out-dir r";
+    let line = f.run(&f.tiny(&format!("{rate} --eval-interval 9 --save-interval 9"))).refused(1);
+    assert!(line.starts_with("step 1, batch 0: ") && line.ends_with("; no checkpoint was saved"), "{line}");
+    let line = f.run(&f.tiny(&format!("{rate} --eval-interval 9 --save-interval 1"))).refused(1);
+    assert!(line.ends_with("; the last checkpoint is r/checkpoints/step-1"), "{line}");
+    let line = f.run(&f.tiny(&format!("{rate} --eval-interval 1 --save-interval 1"))).refused(1);
+    assert_eq!(line, "step 1: the validation loss is NaN; no checkpoint was saved before it");
+    // A run that begins with a model has a checkpoint from the beginning.
+    f.run(&f.tiny("--max-iters 1 --out-dir base")).good();
+    let more = "--init-from base --batch-size 4 --eval-interval 1";
+    let line = f.run(&format!("train t.txt {more} {rate}")).refused(1);
+    assert_eq!(line, "step 1: the validation loss is NaN; the last checkpoint before it is r/checkpoints/step-0");
+}
+
 #[test]
 fn a_run_whose_folder_is_moved_away_ends_with_a_line() {
     let f = Folder::new("moved");

@@ -263,6 +263,14 @@ pub fn newest(folder: impl AsRef<Path>) -> Result<Option<PathBuf>> {
     Ok(finished(folder.as_ref())?.into_iter().next().map(|f| f.path))
 }
 
+/// The folder of the newest of [`steps`] before `step`, if there is one.
+///
+/// # Errors
+/// `Io`.
+pub fn newest_before(folder: impl AsRef<Path>, step: u64) -> Result<Option<PathBuf>> {
+    Ok(finished(folder.as_ref())?.into_iter().find(|f| f.step < step).map(|f| f.path))
+}
+
 /// The checkpoints of [`steps`], one a step.
 fn finished(folder: &Path) -> Result<Vec<Found>> {
     let mut all: Vec<Found> = Vec::new();

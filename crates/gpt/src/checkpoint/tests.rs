@@ -98,6 +98,8 @@ fn the_last_two_are_kept_and_the_remains_of_a_crash_removed() {
     }
     assert_eq!(names(dir.path()), ["step-10", "step-100"]);
     assert_eq!(steps(dir.path()).unwrap(), [100, 10]);
+    assert_eq!(newest_before(dir.path(), 100).unwrap(), Some(dir.path().join("step-10")));
+    assert_eq!(newest_before(dir.path(), 10).unwrap(), None);
 }
 
 #[test]

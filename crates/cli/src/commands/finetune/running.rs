@@ -1,7 +1,7 @@
 //! The loop: updates, readings, a look at held-out rows after each epoch, checkpoints, and what interrupts it.
 
 use super::{Run, command, newest_checkpoint, resume_command};
-use crate::commands::train::quoted;
+use crate::commands::train::{last_checkpoint, quoted};
 use crate::failure::Failure;
 use crate::metrics::{Mean, Metrics};
 use crate::plot;
@@ -97,10 +97,7 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
     }
     let ended = match fitted {
         Ok(ended) => ended,
-        Err(e) => {
-            let checkpoint = newest_checkpoint(dir);
-            return Err(Failure::new(format!("{e}; the last good checkpoint is {}", checkpoint.display())));
-        }
+        Err(e) => return Err(Failure::new(format!("{e}; {}", last_checkpoint(dir)))),
     };
     let done = tuner.learner().steps_done();
     if ended == Ended::Watcher {

@@ -339,6 +339,14 @@ pub fn resume_command_of(command: &str, folder: &Path) -> String {
     format!("longhand {command} --resume --out-dir {}", quoted(&folder.to_string_lossy()))
 }
 
+/// Where a run that failed stood last.
+pub fn last_checkpoint(dir: &RunDir) -> String {
+    match checkpoint::newest(dir.checkpoints()).ok().flatten() {
+        Some(path) => format!("the last checkpoint is {}", path.display()),
+        None => "no checkpoint was saved".into(),
+    }
+}
+
 /// The newest checkpoint's folder, for the last lines.
 pub fn newest_checkpoint(dir: &RunDir) -> PathBuf {
     checkpoint::newest(dir.checkpoints()).ok().flatten().unwrap_or_else(|| dir.checkpoints())

@@ -1,7 +1,7 @@
 //! What a run ends with.
 
 use super::data::{StoryData, bits_per_byte};
-use super::running::{evaluate, picture, sample, show_last_sample};
+use super::running::{check_finite, evaluate, picture, sample, show_last_sample};
 use super::{Run, defaults, newest_checkpoint};
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -62,6 +62,7 @@ pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics, trained: (u
             (sum.mean(), sum.tokens, json!({}))
         }
     };
+    check_finite(&run, step, loss)?;
     let bits = bits_per_byte(loss, run.data.validation_rate);
     print_line(&format!(
         "validation loss {loss:.4} nats a token, {bits:.4} bits a byte, over all {} tokens ({})",

@@ -9,6 +9,7 @@ use crate::plot;
 use crate::pool::Workers;
 use crate::progress::{Progress, Reading, note, print_line};
 use crate::signals::Interrupt;
+use longhand_gpt::checkpoint;
 use longhand_gpt::completion::{Options, complete};
 use longhand_gpt::data::{Batch, Rows};
 use longhand_gpt::sampling::Sampling;
@@ -33,7 +34,8 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
             return stop(run, &progress, &metrics, saved, status);
         }
         if step % s.eval_interval == 0 {
-            progress.aside(|p| evaluation(&mut run, workers, &mut metrics, p, step))?;
+            let loss = progress.aside(|p| evaluation(&mut run, workers, &mut metrics, p, step))?;
+            check_finite(&run, step, loss).inspect_err(|_| progress.finish())?;
         }
         if defaults::SAMPLES_AT.iter().any(|percent| s.max_iters * percent / 100 == step) {
             progress.aside(|p| show_sample(&run, workers, p))?;
@@ -45,8 +47,7 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
             Ok(report) => report,
             Err(e) => {
                 progress.finish();
-                let checkpoint = super::newest_checkpoint(&run.dir);
-                return Err(Failure::new(format!("{e}; the last good checkpoint is {}", checkpoint.display())));
+                return Err(Failure::new(format!("{e}; {}", super::last_checkpoint(&run.dir))));
             }
         };
         let done = step + 1;
@@ -108,13 +109,28 @@ fn evaluation(
     metrics: &mut Metrics,
     progress: &Progress,
     step: u64,
-) -> Result<(), Failure> {
+) -> Result<f64, Failure> {
     let s = &run.settings;
     let sum = evaluate(&mut run.trainer, &mut *run.data.validation, s.batch_size, Some(s.eval_iters), workers)?;
     let (loss, bits) = (sum.mean(), bits_per_byte(sum.mean(), run.data.validation_rate));
     metrics.validation(step, loss, bits, sum.tokens)?;
     progress.line(&format!("step {step:>6}/{}  validation loss {loss:.4}  {bits:.3} bits/byte", s.max_iters));
-    Ok(())
+    Ok(loss)
+}
+
+/// Ends a run that has nothing more to save.
+///
+/// # Errors
+/// A validation loss that is not finite, with the newest checkpoint of other weights.
+pub fn check_finite(run: &Run, step: u64, loss: f64) -> Result<(), Failure> {
+    if loss.is_finite() {
+        return Ok(());
+    }
+    let before = match checkpoint::newest_before(run.dir.checkpoints(), step)? {
+        Some(path) => format!("the last checkpoint before it is {}", path.display()),
+        None => "no checkpoint was saved before it".to_string(),
+    };
+    Err(Failure::new(format!("step {step}: the validation loss is {loss}; {before}")))
 }
 
 /// The loss over `iters` batches spread evenly over the validation rows, or over all of them.

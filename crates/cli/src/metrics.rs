@@ -13,6 +13,8 @@ pub struct Metrics {
     file: File,
     /// Training and validation losses.
     pub curves: Curves,
+    /// What the run ended with, where it had ended at the step that it stands at.
+    pub ended: Option<Value>,
 }
 
 impl Metrics {
@@ -24,10 +26,13 @@ impl Metrics {
     pub fn open(path: &Path, done: u64, evaluated: bool) -> Result<Metrics, Failure> {
         let failed = |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()));
         let mut curves = Curves::default();
-        let mut kept = String::new();
+        let (mut kept, mut ended) = (String::new(), None);
         let before = if done > 0 { fs::read(path).unwrap_or_default() } else { Vec::new() };
         for line in String::from_utf8_lossy(&before).lines() {
             let Ok(reading) = serde_json::from_str::<Value>(line) else { continue };
+            if reading["final"]["step"] == done {
+                ended = Some(reading["final"].clone());
+            }
             let Some(step) = reading["step"].as_u64() else { continue };
             let (train, validation) = (reading["loss"].as_f64(), reading["val_loss"].as_f64());
             match (train, validation) {
@@ -41,7 +46,7 @@ impl Metrics {
         let tmp = path.with_extension("jsonl.tmp");
         fs::write(&tmp, kept).and_then(|()| fs::rename(&tmp, path)).map_err(failed)?;
         let file = OpenOptions::new().append(true).open(path).map_err(failed)?;
-        Ok(Metrics { path: path.into(), file, curves })
+        Ok(Metrics { path: path.into(), file, curves, ended })
     }
 
     /// A training reading: the mean loss of the steps since the last one.
@@ -124,9 +129,13 @@ mod tests {
             m.train(step + 1, 2.0, 1.0, 0.1, 1.0, 5.0).unwrap();
         }
         fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"step\": 9, \"lo").unwrap();
-        let m = Metrics::open(&path, 4, false).unwrap();
+        let mut m = Metrics::open(&path, 4, false).unwrap();
         assert_eq!((m.curves.train.len(), m.curves.validation.len()), (4, 4));
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 8);
+        m.summary(&json!({"final": {"step": 4, "seconds": 1.5}})).unwrap();
+        let m = Metrics::open(&path, 4, false).unwrap();
+        assert_eq!((m.ended.unwrap()["seconds"].as_f64(), m.curves.train.len()), (Some(1.5), 4));
+        assert_eq!(Metrics::open(&path, 4, false).unwrap().ended, None);
         assert_eq!(Metrics::open(&path, 0, false).unwrap().curves.train.len(), 0);
         fs::remove_file(&path).unwrap();
     }

@@ -43,6 +43,10 @@ fn the_printed_command_reproduces_the_run() {
     }
     let summary = fs::read_to_string(f.path().join("runs/t/metrics.jsonl")).unwrap();
     assert!(summary.lines().last().unwrap().contains(&weights(&out)));
+    // What its steps took stays known when it is asked again, without a step, for its report.
+    assert!(summary.contains("\"since_step\":0") && summary.contains("\"tokens\":1920"), "{summary}");
+    f.run("train --resume --out-dir runs/t").good();
+    assert_eq!(fs::read_to_string(f.path().join("runs/t/metrics.jsonl")).unwrap(), summary);
 }
 
 #[test]

@@ -44,8 +44,14 @@ pub fn indented(text: &str) -> String {
 
 /// Evaluates on everything, shows the last sample, and says where all of it is.
 ///
-/// `trained`: tokens and seconds of the steps since this process began.
-pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics, trained: (u64, f64)) -> Result<(), Failure> {
+/// `trained`: tokens and seconds of the steps since this process began, at step `since`.
+pub fn finish(
+    mut run: Run,
+    workers: &Workers,
+    mut metrics: Metrics,
+    trained: (u64, f64),
+    since: u64,
+) -> Result<(), Failure> {
     let began = Instant::now();
     let text = sample(&run, workers)?;
     show_last_sample(&text);
@@ -72,8 +78,14 @@ pub fn finish(mut run: Run, workers: &Workers, mut metrics: Metrics, trained: (u
     metrics.validation(step, loss, bits, tokens)?;
     let hash = format!("{:016x}", snapshot::hash(run.trainer.params()));
     summary["final"] = json!({"step": step, "val_loss": loss, "val_bits_per_byte": bits, "weights": hash});
-    summary["final"]["tokens"] = json!(trained.0);
-    summary["final"]["seconds"] = json!(trained.1);
+    // Of a run that is only asked for its report again, what its steps took is known already.
+    let known = metrics.ended.take().filter(|_| since == step);
+    let known = known.unwrap_or_else(|| json!({"tokens": trained.0, "seconds": trained.1, "since_step": since}));
+    for name in ["tokens", "seconds", "since_step"] {
+        if let Some(value) = known.get(name) {
+            summary["final"][name] = value.clone();
+        }
+    }
     metrics.summary(&summary)?;
     picture(&run, &metrics);
     let sample_file = run.dir.file("sample.txt");

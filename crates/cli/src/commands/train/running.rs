@@ -71,7 +71,7 @@ pub fn train(mut run: Run, workers: &Workers, interrupt: &Interrupt) -> Result<u
         }
     }
     progress.finish();
-    report::finish(run, workers, metrics, progress.totals())?;
+    report::finish(run, workers, metrics, progress.totals(), first)?;
     Ok(0)
 }
 

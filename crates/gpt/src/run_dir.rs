@@ -88,6 +88,9 @@ impl RunDir {
         let others = other_names(&path)?;
         if path.join(MARKER).is_file() {
             match existing {
+                Existing::Refuse if fs::read(path.join(MARKER)).is_ok_and(|mark| mark == BEGUN) => {
+                    return refuse("holds a run that ended before its first step; --overwrite begins it again".into());
+                }
                 Existing::Refuse => {
                     let what = describe(&path);
                     return refuse(format!("holds {what}; --resume goes on with it, --overwrite replaces it"));
@@ -330,6 +333,9 @@ mod tests {
         let path = dir.path().join("run");
         assert_eq!(line(&path, Existing::Resume), ": there is no run to resume: the folder does not exist");
         let run = RunDir::named(&path, Existing::Refuse).unwrap();
+        let begun = ": holds a run that ended before its first step; --overwrite begins it again";
+        assert_eq!(line(&path, Existing::Refuse), begun);
+        run.write(MARKER, b"{\"args\": []}").unwrap();
         drop(run);
         let end = "; --resume goes on with it, --overwrite replaces it";
         assert_eq!(line(&path, Existing::Refuse), format!(": holds a run without a checkpoint{end}"));

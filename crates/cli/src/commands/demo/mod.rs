@@ -100,7 +100,7 @@ fn command(args: &DemoArgs) -> String {
     let mut flag =
         |name: &str, value: Option<String>| words.extend(value.into_iter().flat_map(|v| [name.to_string(), v]));
     let list = |items: &[String]| (!items.is_empty()).then(|| items.join(","));
-    flag("--out-dir", args.out_dir.as_ref().map(|p| train::quoted(&p.to_string_lossy())));
+    flag("--out-dir", args.out_dir.as_ref().map(|p| train::quoted_path(p)));
     flag("--seeds", (args.seeds != 1).then(|| args.seeds.to_string()));
     let labels: Vec<String> = args.labels.iter().map(usize::to_string).collect();
     flag("--labels", list(&labels));

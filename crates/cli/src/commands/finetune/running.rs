@@ -1,7 +1,7 @@
 //! The loop: updates, readings, a look at held-out rows after each epoch, checkpoints, and what interrupts it.
 
 use super::{Run, command, newest_checkpoint, resume_command};
-use crate::commands::train::{last_checkpoint, quoted};
+use crate::commands::train::{last_checkpoint, quoted_path};
 use crate::failure::Failure;
 use crate::metrics::{Mean, Metrics};
 use crate::plot;
@@ -161,8 +161,8 @@ fn finish(
     let best_folder = best_of(run.dir.path());
     let kept = if best.is_some() { best_folder } else { newest_checkpoint(&run.dir) };
     print_line(&format!("checkpoint  {}", kept.display()));
-    print_line(&format!("score it    longhand evaluate -m {} ROWS", quoted(&folder)));
-    print_line(&format!("ask it      longhand predict -m {} TEXT", quoted(&folder)));
+    print_line(&format!("score it    longhand evaluate -m {} ROWS", quoted_path(run.dir.path())));
+    print_line(&format!("ask it      longhand predict -m {} TEXT", quoted_path(run.dir.path())));
     print_line(&format!("reproduce   {}", command(&run.args)));
     let class = if workers.ctx.isa().fused() { "F" } else { "U" };
     print_line(&format!("weights     {hash} (rounding class {class})"));

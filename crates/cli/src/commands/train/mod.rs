@@ -28,7 +28,7 @@ use longhand_gpt::train::{Trainer, planned_bytes};
 use longhand_tensor::params::Params;
 use serde_json::{Value, json};
 use settings::Settings;
-pub use settings::quoted;
+pub use settings::{quoted, quoted_path};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -336,7 +336,7 @@ pub fn resume_command(folder: &Path) -> String {
 
 /// The command that goes on with a run of `command`.
 pub fn resume_command_of(command: &str, folder: &Path) -> String {
-    format!("longhand {command} --resume --out-dir {}", quoted(&folder.to_string_lossy()))
+    format!("longhand {command} --resume --out-dir {}", quoted_path(folder))
 }
 
 /// Where a run that failed stood last.

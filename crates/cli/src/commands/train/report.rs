@@ -100,7 +100,7 @@ pub fn finish(
     let flag = if run.dir.path().parent() == Some(std::path::Path::new("runs")) {
         String::new()
     } else {
-        format!(" -m {}", super::quoted(&folder.to_string()))
+        format!(" -m {}", super::quoted_path(run.dir.path()))
     };
     let long = run.prompt.len() > run.trainer.model().config().n_positions;
     let shift = if long { " --context-shift" } else { "" };

@@ -3,7 +3,7 @@
 use super::defaults::{self, Defaults};
 use crate::args::TrainArgs;
 use longhand_gpt::config::{Arch, Config, Preset};
-use longhand_gpt::error::{Error, Result};
+use longhand_gpt::error::{Error, Escaped, Result};
 use longhand_gpt::optim::{OptimOptions, Schedule};
 use longhand_gpt::tokenizer::{Kind, Tokenizer, default_bpe_vocab};
 use std::path::{Path, PathBuf};
@@ -271,8 +271,9 @@ impl Settings {
                 given.extend_from_slice(pair);
             }
         }
-        given.splice(2..2, texts.iter().cloned());
-        given.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+        let mut words: Vec<String> = given.iter().map(|word| quoted(word)).collect();
+        words.splice(2..2, self.texts.iter().map(|path| quoted_path(path)));
+        words.join(" ")
     }
 
     /// Whether a flag has this value.
@@ -324,14 +325,40 @@ fn split_at_texts(args: &[String]) -> (&[String], &[String]) {
     }
 }
 
-/// A word for a POSIX shell.
+/// A word for a POSIX shell; one that holds what must not reach a terminal, for bash and zsh.
 pub fn quoted(word: &str) -> String {
+    quoted_bytes(word.as_bytes())
+}
+
+/// A path for a shell, whatever its bytes are: one that looks like a flag begins with `./`, but for `-`, standard input.
+pub fn quoted_path(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    if bytes.starts_with(b"-") && bytes != b"-" { quoted_bytes(&[b"./", bytes].concat()) } else { quoted_bytes(bytes) }
+}
+
+fn quoted_bytes(word: &[u8]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+    let shown = |text: &str| Escaped(text).to_string() == text;
+    match std::str::from_utf8(word) {
+        Ok(word) if !word.is_empty() && word.chars().all(plain) => return word.to_string(),
+        Ok(word) if shown(word) => return format!("'{}'", word.replace('\'', "'\\''")),
+        _ => (),
     }
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("\\x{b:02x}")).collect::<String>();
+    let mut out = String::from("$'");
+    for chunk in word.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\'' | '\\' => out.extend(['\\', c]),
+                c if shown(c.encode_utf8(&mut [0; 4])) => out.push(c),
+                c => out.push_str(&hex(c.encode_utf8(&mut [0; 4]).as_bytes())),
+            }
+        }
+        out.push_str(&hex(chunk.invalid()));
+    }
+    out.push('\'');
+    out
 }
 
 #[cfg(test)]
@@ -380,6 +407,21 @@ mod tests {
             .unwrap();
         assert_eq!(s.command(0, None), "longhand train t.txt --n-head 3 --n-embd 99 --warmup-iters 7");
         assert_eq!(Settings::resolve(&args(&[]), 0, None).unwrap().command(0, None), "longhand train");
+    }
+
+    #[test]
+    fn words_for_a_shell_are_whole_and_move_no_cursor() {
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted("a\u{1b}[2J\n'b\\' é\u{9b}"), "$'a\\x1b[2J\\n\\'b\\\\\\' é\\xc2\\x9b'");
+        let path = |name: &str| quoted_path(Path::new(name));
+        assert_eq!([path("-"), path("-a.txt"), path("-a b"), path("a-")], ["-", "./-a.txt", "'./-a b'", "a-"]);
+        let s = Settings::resolve(&args(&["--max-iters", "9", "--", "-a.txt", "-"]), 0, None).unwrap();
+        assert_eq!(s.command(0, None), "longhand train ./-a.txt - --max-iters 9");
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            assert_eq!(quoted_path(Path::new(std::ffi::OsStr::from_bytes(b"caf\xe9's"))), "$'caf\\xe9\\'s'");
+        }
     }
 
     #[test]

@@ -24,6 +24,12 @@ fn texts_that_cannot_train() {
         line("short.txt"),
         "short.txt: too short: 8 tokens to train on and 1 to validate on; a block size of 128 needs at least 129 and 2"
     );
+    f.write("other.txt", "x".repeat(20_000));
+    assert_eq!(
+        f.run("train short.txt other.txt --tokenizer bytes --max-iters 2 --block-size 20000").refused(1),
+        "the 2 texts together: too short: 18009 tokens to train on and 2002 to validate on; a block size of 20000 needs \
+         at least 20001 and 2"
+    );
     assert!(line("folder").starts_with("folder: a folder without texts"), "{}", line("folder"));
     let f2 = f.run("train short.txt --tokenizer bpe --max-iters 2").refused(1);
     assert!(f2.contains("too short"), "{f2}");

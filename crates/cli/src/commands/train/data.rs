@@ -10,7 +10,7 @@ use longhand_gpt::mmap::Access;
 use longhand_gpt::tokenizer::{Kind, Special, Tokenizer};
 use longhand_gpt::world::{Split, World};
 use longhand_gpt::world_report::{Stories, stories};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Rows to train and to validate on, and what is told about them.
 pub struct Data {
@@ -148,18 +148,28 @@ pub fn check_end(tokenizer: &Tokenizer) -> Result<(), Failure> {
 /// # Errors
 /// How many tokens there are and how many are needed.
 pub fn check_length(texts: &Texts, tokenizer: &Tokenizer, block: usize) -> Result<(), Failure> {
-    let (train, validation) = (texts.train(), texts.validation());
-    let train = count(&train, tokenizer, block.saturating_add(1))?;
-    let validation = count(&validation, tokenizer, 2)?;
+    let train = count(&texts.train(), tokenizer, block.saturating_add(1))?;
+    let validation = count(&texts.validation(), tokenizer, 2)?;
     if train > block && validation >= 2 {
         return Ok(());
     }
+    // Told as they are, not as far as the one that suffices was counted.
+    let train = count(&texts.train(), tokenizer, usize::MAX)?;
+    let validation = count(&texts.validation(), tokenizer, usize::MAX)?;
     let problem = format!(
         "too short: {train} tokens to train on and {validation} to validate on; a block size of {block} needs at \
          least {} and 2",
         block.saturating_add(1)
     );
-    Err(Error::Data { path: texts.texts()[0].path.clone(), byte: None, problem }.into())
+    Err(Error::Data { path: named(texts), byte: None, problem }.into())
+}
+
+/// What a line about texts begins with.
+fn named(texts: &Texts) -> PathBuf {
+    match texts.texts() {
+        [one] => one.path.clone(),
+        all => format!("the {} texts together", all.len()).into(),
+    }
 }
 
 /// How many tokens texts have, counted no further than the beginning where that has twice as many as are `needed`.

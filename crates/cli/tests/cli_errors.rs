@@ -236,6 +236,12 @@ fn checkpoints_that_are_damaged_or_foreign() {
     assert!(older.err.starts_with("longhand: not used: r/checkpoints/step-4/model.safetensors: size"), "{older:?}");
     assert_eq!(older.good(), ask(step_2).good());
 
+    let inspect = |folder: &str| f.run(&format!("inspect {folder}"));
+    assert_eq!(inspect(step_4).refused(1), line);
+    let seen = inspect("r");
+    assert!(seen.err.starts_with("longhand: not used: r/checkpoints/step-4/model.safetensors: size"), "{seen:?}");
+    assert_eq!(seen.good(), inspect(step_2).good());
+
     let mut flipped = good.clone();
     flipped[good.len() / 2] ^= 4;
     fs::write(&model, &flipped).unwrap();
@@ -243,7 +249,7 @@ fn checkpoints_that_are_damaged_or_foreign() {
     assert!(line.starts_with("r/checkpoints/step-4/model.safetensors: checksum = "), "{line}");
 
     fs::remove_file(f.path().join(step_2).join("manifest.json")).unwrap();
-    for words in ["generate -m r -s 1", "train --resume --out-dir r"] {
+    for words in ["generate -m r -s 1", "train --resume --out-dir r", "inspect r"] {
         let line = f.run(words).refused(1);
         assert!(line.starts_with("r/checkpoints: no whole checkpoint here: "), "{line}");
     }

@@ -22,7 +22,8 @@ use crate::hash::Hasher;
 use crate::json;
 use crate::mmap::{self, Access};
 use crate::safetensors_io::{self, NamedTensor, NonFinite, Tensor};
-use manifest::{Manifest, Summing, check, check_size, check_sum, sealed};
+pub use manifest::check;
+use manifest::{Manifest, Summing, check_size, check_sum, sealed};
 use serde_json::{Map, Value, json};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -225,16 +226,30 @@ pub fn load(path: impl AsRef<Path>, part: Part, access: Access) -> Result<Loaded
 /// # Errors
 /// `Checkpoint` when there is none, with the reason for each that was tried; `Io` for the folder itself.
 pub fn load_newest(folder: impl AsRef<Path>, part: Part, access: Access) -> Result<Loaded> {
-    let folder = folder.as_ref();
+    let read = |path: &Path| load(path, part, access).map(|loaded| (loaded.step, loaded));
+    let (loaded, skipped) = newest_that(folder.as_ref(), read)?;
+    Ok(Loaded { skipped, ..loaded })
+}
+
+/// The folder of the checkpoint that [`load_newest`] would read, and what it would skip: files are read and none is kept.
+///
+/// # Errors
+/// As [`load_newest`].
+pub fn find_newest(folder: impl AsRef<Path>, part: Part) -> Result<(PathBuf, Vec<String>)> {
+    newest_that(folder.as_ref(), |path| Ok((check(path, part)?, path.to_path_buf())))
+}
+
+/// What `read` makes of the newest checkpoint that it can read, which holds the step that it says; and which it could not.
+fn newest_that<T>(folder: &Path, read: impl Fn(&Path) -> Result<(u64, T)>) -> Result<(T, Vec<String>)> {
     let mut skipped = Vec::new();
     for found in list(folder)? {
         if found.state == State::Unfinished {
             skipped.push(format!("{}: was never finished", shown_name(&found.path)));
             continue;
         }
-        match load(&found.path, part, access) {
-            Ok(loaded) if loaded.step == found.step => return Ok(Loaded { skipped, ..loaded }),
-            Ok(loaded) => skipped.push(format!("{}: holds step {}", shown_name(&found.path), loaded.step)),
+        match read(&found.path) {
+            Ok((step, read)) if step == found.step => return Ok((read, skipped)),
+            Ok((step, _)) => skipped.push(format!("{}: holds step {step}", shown_name(&found.path))),
             Err(e) => skipped.push(e.to_string()),
         }
     }
@@ -277,7 +292,7 @@ fn finished(folder: &Path) -> Result<Vec<Found>> {
     for found in list(folder)? {
         let counts = match found.state {
             State::Finished => true,
-            State::Old => all.last().is_none_or(|f| f.step != found.step) && check(&found.path).is_ok(),
+            State::Old => all.last().is_none_or(|f| f.step != found.step) && check(&found.path, Part::Whole).is_ok(),
             State::Unfinished => false,
         };
         if counts {
@@ -338,9 +353,9 @@ fn prune(folder: &Path, newest: u64) -> Result<()> {
         let keep = match found.state {
             State::Unfinished => false,
             // One that cannot be read does not count as the one before.
-            _ if found.step < newest => kept == 0 && check(&found.path).is_ok(),
+            _ if found.step < newest => kept == 0 && check(&found.path, Part::Whole).is_ok(),
             State::Finished => true,
-            State::Old => found.step > newest && check(&found.path).is_ok(),
+            State::Old => found.step > newest && check(&found.path, Part::Whole).is_ok(),
         };
         kept += (keep && found.step < newest) as u32;
         if !keep {

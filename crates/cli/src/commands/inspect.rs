@@ -1,11 +1,11 @@
-//! `longhand inspect`: what a model's folder holds, without loading it.
+//! `longhand inspect`: what a model's folder holds, without loading it; a checkpoint is whole, as for every other command.
 
 use crate::args::InspectArgs;
-use crate::commands::model_folder;
+use crate::commands::{model_folder, note_skipped};
 use crate::failure::Failure;
 use crate::machine::human_bytes;
 use crate::progress::{print_line, thousands};
-use longhand_gpt::checkpoint;
+use longhand_gpt::checkpoint::{self, Part};
 use longhand_gpt::config::{Arch, Config};
 use longhand_gpt::finetune::tuned::is_tuned;
 use longhand_gpt::hugging_face::{self, Described};
@@ -18,10 +18,15 @@ use serde_json::json;
 /// Shows; the exit status.
 pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
     let named = model_folder(&args.folder.clone().or(args.model.clone()))?;
-    let folder = match run_dir::is_run(&named) {
-        false => named,
-        true => checkpoint::newest(run_dir::checkpoints_of(&named))?
-            .ok_or_else(|| Failure::new(format!("{}: has no checkpoint yet", named.display())))?,
+    let folder = if run_dir::is_run(&named) {
+        let (newest, skipped) = checkpoint::find_newest(run_dir::checkpoints_of(&named), Part::Model)?;
+        note_skipped(&skipped);
+        newest
+    } else {
+        if named.join("manifest.json").exists() {
+            checkpoint::check(&named, Part::Model)?;
+        }
+        named
     };
     if is_tuned(&folder) {
         return Err(Failure::new(format!("{}: is a net tuned for a task: longhand predict asks it", folder.display())));

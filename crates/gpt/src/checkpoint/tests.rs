@@ -123,6 +123,8 @@ fn the_newest_whole_one_is_taken_and_the_others_named() {
     fs::write(dir.path().join("step-8/trainer.json"), "{}").unwrap();
     let loaded = load_newest(dir.path(), Part::Whole, Access::Map).unwrap();
     assert_eq!(loaded.step, 5);
+    let found = find_newest(dir.path(), Part::Whole).unwrap();
+    assert_eq!(found, (loaded.path.clone(), loaded.skipped.clone()));
     assert_eq!(loaded.skipped.len(), 3);
     assert_eq!(loaded.skipped[0], "step-9.tmp: was never finished");
     assert!(loaded.skipped[1].contains("step-8/trainer.json: size = 2 bytes: must be "), "{}", loaded.skipped[1]);
@@ -131,6 +133,7 @@ fn the_newest_whole_one_is_taken_and_the_others_named() {
     let line = load_newest(dir.path(), Part::Whole, Access::Map).unwrap_err().to_string();
     assert!(line.contains(": no whole checkpoint here: step-9.tmp: was never finished; "), "{line}");
     assert!(line.contains("step-6: holds step 5"), "{line}");
+    assert_eq!(find_newest(dir.path(), Part::Model).unwrap_err().to_string(), line);
     let line = load_newest(dir.path().join("step-x"), Part::Whole, Access::Map).unwrap_err().to_string();
     assert!(line.ends_with("step-x: no checkpoint here"), "{line}");
 }

@@ -9,7 +9,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use longhand_gpt::mmap::Access;
 pub use models::{BenchGenerateArgs, BenchLoadArgs, ConvertArgs, EvalArgs, InspectArgs, ModelArgs, ScoreArgs};
+use std::num::ParseFloatError;
 use std::path::PathBuf;
+use std::str::FromStr;
 pub use tuning::{DemoArgs, EvaluateArgs, FinetuneArgs, PredictArgs, RowArgs};
 
 /// Train and run GPT models on the CPU, with kernels written by hand.
@@ -89,7 +91,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Run")]
     pub max_iters: Option<u64>,
     /// Train for about so long: measures 20 steps, then fixes --max-iters.
-    #[arg(long, value_name = "N", conflicts_with = "max_iters", help_heading = "Run")]
+    #[arg(long, value_name = "N", value_parser = float::<f64>, conflicts_with = "max_iters", help_heading = "Run")]
     pub minutes: Option<f64>,
     /// Evaluate, and save a checkpoint, every so many steps.
     #[arg(long, value_name = "N", help_heading = "Run")]
@@ -138,10 +140,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub block_size: Option<usize>,
     /// Dropout on embeddings, attention and residuals.
-    #[arg(long, value_name = "P", help_heading = "Model")]
+    #[arg(long, value_name = "P", value_parser = float::<f32>, help_heading = "Model")]
     pub dropout: Option<f32>,
     /// Standard deviation of the first weights [default: 0.02].
-    #[arg(long, value_name = "X", help_heading = "Model")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Model")]
     pub init_std: Option<f32>,
 
     /// bytes, chars or bpe.
@@ -158,10 +160,10 @@ pub struct TrainArgs {
     pub gradient_accumulation_steps: Option<usize>,
 
     /// Peak learning rate.
-    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Optimizer")]
     pub learning_rate: Option<f32>,
     /// Last learning rate [default: a tenth of the peak].
-    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Optimizer")]
     pub min_lr: Option<f32>,
     /// Step at which the last rate is reached [default: --max-iters].
     #[arg(long, value_name = "N", help_heading = "Optimizer")]
@@ -173,16 +175,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "CURVE", value_parser = ["cosine", "linear", "constant"], help_heading = "Optimizer")]
     pub schedule: Option<String>,
     /// Decay of tensors of two dimensions.
-    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Optimizer")]
     pub weight_decay: Option<f32>,
     /// Decay of the first moment.
-    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Optimizer")]
     pub beta1: Option<f32>,
     /// Decay of the second moment.
-    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Optimizer")]
     pub beta2: Option<f32>,
     /// Greatest gradient norm; 0 does not clip.
-    #[arg(long, value_name = "X", help_heading = "Optimizer")]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, help_heading = "Optimizer")]
     pub grad_clip: Option<f32>,
 
     /// Accepted for nanoGPT's sake; there is only the CPU.
@@ -231,19 +233,19 @@ pub struct GenerateArgs {
     #[arg(short = 'n', long, visible_alias = "predict", value_name = "N", default_value_t = -1)]
     pub n_predict: i64,
     /// Temperature; 0 takes the likeliest token.
-    #[arg(long, value_name = "X", default_value_t = 0.8)]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, default_value_t = 0.8)]
     pub temp: f32,
     /// Draw among the k likeliest; 0: among all.
     #[arg(long, value_name = "K", default_value_t = 40)]
     pub top_k: usize,
     /// Draw among the likeliest that together reach p; 1: among all.
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    #[arg(long, value_name = "P", value_parser = float::<f32>, default_value_t = 0.95)]
     pub top_p: f32,
     /// Draw among those at least p times as likely as the likeliest; 0: among all.
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
+    #[arg(long, value_name = "P", value_parser = float::<f32>, default_value_t = 0.05)]
     pub min_p: f32,
     /// Make tokens that stand among the last ones less likely by this factor; 1: do not.
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", value_parser = float::<f32>, default_value_t = 1.0)]
     pub repeat_penalty: f32,
     /// Tokens that the penalty looks back to.
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -254,7 +256,7 @@ pub struct GenerateArgs {
     ])]
     pub beams: Option<usize>,
     /// Divide the log-probability of a text of n tokens by n^X; 0: do not; more favours long texts [default: 1].
-    #[arg(long, value_name = "X", requires = "beams")]
+    #[arg(long, value_name = "X", value_parser = float::<f64>, requires = "beams")]
     pub length_penalty: Option<f64>,
     /// Show, on standard error, the five likeliest tokens of each place, with their probabilities.
     #[arg(long)]
@@ -352,6 +354,13 @@ pub struct BenchTrainArgs {
     /// One JSON line, and one for each kernel of the split.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A number as it was typed; one that is written in digits and too large for its type is not taken for infinity.
+fn float<T: FromStr<Err = ParseFloatError> + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    let x: T = text.parse().map_err(|e: ParseFloatError| e.to_string())?;
+    let infinite = x.into().is_infinite() && text.contains(|c: char| c.is_ascii_digit());
+    if infinite { Err("too large a number".into()) } else { Ok(x) }
 }
 
 /// How files come into memory, by `--no-mmap`.
@@ -501,6 +510,11 @@ mod tests {
         assert_eq!(bad, "invalid value 'many' for '--max-iters <N>': invalid digit found in string");
         let below = line("longhand train --max-iters -5");
         assert_eq!(below, "invalid value '-5' for '--max-iters <N>': invalid digit found in string");
+        let large = line("longhand train --learning-rate 1e40");
+        assert_eq!(large, "invalid value '1e40' for '--learning-rate <X>': too large a number");
+        let large = line("longhand generate --temp -1e39");
+        assert_eq!(large, "invalid value '-1e39' for '--temp <X>': too large a number");
+        assert_eq!(train("longhand train --grad-clip inf --min-lr 1e-60").grad_clip, Some(f32::INFINITY));
         let two = line("longhand train --resume --overwrite");
         assert_eq!(two, "the argument '--resume' cannot be used with '--overwrite'");
         assert!(line("longhand train --arch gpt3").starts_with("invalid value 'gpt3' for '--arch <ARCH>'"));

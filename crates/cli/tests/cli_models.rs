@@ -257,6 +257,11 @@ fn what_is_wrong_has_one_line() {
         line(&format!("score -m h {long}")),
         "40 tokens exceed the model's context of 16: longhand eval takes a file of any length"
     );
+    f.write("x40.txt", &long);
+    assert_eq!(
+        line("score -m h -f x40.txt"),
+        "x40.txt: 40 tokens exceed the model's context of 16: longhand eval takes a file of any length"
+    );
     assert_eq!(line("eval -m h none.txt"), "none.txt: No such file or directory (os error 2)");
     assert_eq!(line("eval -m h /dev/null"), "/dev/null: is a folder, a pipe or a device; give a file");
     assert_eq!(line("eval -m h h"), "h: is a folder, a pipe or a device; give a file");

@@ -361,7 +361,7 @@ fn a_run_that_begins_with_a_model_loses_nothing() {
     let line = f.run("train --init-from base --out-dir old --overwrite").refused(1);
     assert!(line.starts_with("the character "), "{line}");
     let line = f.run("train t.txt --init-from base --prompt \u{17C} --out-dir old --overwrite").refused(1);
-    assert!(line.starts_with("the character "), "{line}");
+    assert!(line.starts_with("--prompt: the character "), "{line}");
     assert_eq!((f.snapshot("base"), f.snapshot("old")), (before, old));
 
     f.run(&f.tiny("--max-iters 3 --arch gpt2 --out-dir b")).good();
@@ -428,7 +428,7 @@ fn what_a_tokenizer_lacks_is_said_before_anything_is_lost() {
     let line = train("--out-dir old --overwrite").refused(1);
     assert!(line.starts_with("the tokenizer has no end-of-text token"), "{line}");
     let line = train("t.txt --prompt= --out-dir old --overwrite").refused(1);
-    assert_eq!(line, "a prompt is empty, and this model has no token that begins a text");
+    assert_eq!(line, "--prompt: a prompt is empty, and this model has no token that begins a text");
     assert_eq!(f.snapshot("old"), old);
     train("stars.txt --out-dir old --overwrite").good();
     assert_ne!(f.snapshot("old"), old);

@@ -5,6 +5,7 @@ use crate::commands::{MOST_TEXT, model_folder, note_skipped, quoted_token, read_
 use crate::failure::Failure;
 use crate::pool::Workers;
 use crate::progress::print_line;
+use longhand_gpt::error::Error;
 use longhand_gpt::likelihood::{Likelihood, log_probs};
 use longhand_gpt::snapshot::{self, Body, Trained};
 use longhand_gpt::tokenizer::Special;
@@ -21,6 +22,10 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
         }
         (None, None) => None,
     };
+    let told = |e: Error| match &args.file {
+        Some(path) => Failure::new(format!("{}: {e}", path.display())),
+        None => e.into(),
+    };
     let (folder, access) = (model_folder(&args.run.model)?, access(args.run.no_mmap));
     let (model, params, tokenizer, ids, skipped) = match text {
         None => {
@@ -30,16 +35,13 @@ pub fn run(args: &ScoreArgs) -> Result<u8, Failure> {
         Some(text) => {
             let Trained { model, params, tokenizer, skipped, .. } = snapshot::open(&folder, access)?;
             let special = if args.no_parse_special { Special::Text } else { Special::Parse };
-            let ids = tokenizer.encode_prompt(&text, special).map_err(|e| match &args.file {
-                Some(path) => Failure::new(format!("{}: {e}", path.display())),
-                None => e.into(),
-            })?;
+            let ids = tokenizer.encode_prompt(&text, special).map_err(told)?;
             (model, params, Some(tokenizer), ids, skipped)
         }
     };
     note_skipped(&skipped);
     let workers = Workers::new(args.run.threads)?;
-    let probs = workers.run(|| log_probs(&workers.ctx, &model, Weights::Plain(&params), &ids))?;
+    let probs = workers.run(|| log_probs(&workers.ctx, &model, Weights::Plain(&params), &ids)).map_err(told)?;
     let nats = -probs.iter().map(|x| *x as f64).sum::<f64>();
     let sum = Likelihood { nats, tokens: probs.len() as u64 };
     if args.json {

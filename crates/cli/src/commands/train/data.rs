@@ -61,6 +61,18 @@ pub fn story_tokenizer(settings: &Settings) -> Result<Tokenizer, Failure> {
     Ok(Tokenizer::train(settings.tokenizer, &texts, settings.vocab_size)?.with_bos())
 }
 
+/// A tokenizer for the user's texts.
+///
+/// # Errors
+/// Texts so short that nothing of them trains; what training a tokenizer says.
+pub fn text_tokenizer(texts: &Texts, settings: &Settings) -> Result<Tokenizer, Failure> {
+    if texts.train().iter().all(|t| t.is_empty()) {
+        let problem = "too short: the first nine tenths, which train, hold no character".into();
+        return Err(Error::Data { path: named(texts), byte: None, problem }.into());
+    }
+    Ok(texts.tokenizer(settings.tokenizer, settings.vocab_size)?)
+}
+
 /// The embedded stories as rows.
 ///
 /// # Errors

@@ -70,8 +70,8 @@ pub fn run_on(args: &TrainArgs, workers: &Workers, interrupt: &Interrupt, began:
 
 /// A new run in a folder of its own.
 fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Failure> {
-    if args.minutes.is_some_and(|m| !(m > 0.0 && m < 1e6)) {
-        return Err(Failure::usage("--minutes: must be above 0"));
+    if let Some(minutes) = args.minutes.filter(|m| !(*m > 0.0 && *m < 1e6)) {
+        return Err(Failure::usage(format!("--minutes {minutes}: must be above 0 and below 1000000")));
     }
     let texts = if args.texts.is_empty() { None } else { Some(Texts::read(&args.texts)?) };
     let train_bytes = texts.as_ref().map_or(0, |t| t.train().iter().map(|p| p.len() as u64).sum());
@@ -85,7 +85,7 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
             data::check_characters(texts.as_ref(), &settings, &base.tokenizer)?;
             (base.tokenizer, Some((base.path, base.params)))
         }
-        (None, Some(texts)) => (texts.tokenizer(settings.tokenizer, settings.vocab_size)?, None),
+        (None, Some(texts)) => (data::text_tokenizer(texts, &settings)?, None),
         (None, None) => (data::story_tokenizer(&settings)?, None),
     };
     if let Some(texts) = &texts {
@@ -94,7 +94,8 @@ fn begin(args: &TrainArgs, workers: &Workers, began: Instant) -> Result<Run, Fai
         data::check_end(&tokenizer)?;
     }
     if let Some(prompt) = &settings.prompt {
-        tokenizer.encode_prompt(prompt, Special::Parse)?;
+        let told = |e| Failure::new(format!("--prompt: {e}"));
+        tokenizer.encode_prompt(prompt, Special::Parse).map_err(told)?;
     }
     // The weights of a model that the run begins with are in memory already, and become the trainer's; with --minutes another
     // trainer, with its own, finds the speed.
@@ -231,7 +232,7 @@ fn load(folder: &Path, settings: &Settings, tokenizer: &Tokenizer, access: Acces
 /// A wrong configuration, or more planned bytes than available ones.
 pub fn model_that_fits(config: &Config, batch_size: usize, block_size: usize, held: u64) -> Result<Gpt, Failure> {
     let shape = format!("{batch_size} rows of {block_size} tokens");
-    let what = format!("training {} million parameters on {shape}", config.param_count() / 1_000_000);
+    let what = format!("training {} parameters on {shape}", thousands(config.param_count()));
     let available = machine::available_memory().unwrap_or(u64::MAX).saturating_add(held);
     let refuse =
         |needed| -> Result<Gpt, Failure> { Err(Error::Memory { what: what.clone(), needed, available }.into()) };

@@ -435,6 +435,20 @@ fn what_a_tokenizer_lacks_is_said_before_anything_is_lost() {
 }
 
 #[test]
+fn a_vocabulary_that_the_text_does_not_fill_is_noted() {
+    let f = Folder::new("vocabulary");
+    f.text();
+    let flags = "--n-layer 1 --n-head 2 --n-embd 16 --block-size 8 --batch-size 4 --eval-iters 2 --max-iters 1";
+    let run = |more: &str| f.run(&format!("train t.txt --tokenizer bpe {flags} {more}"));
+    let done = run("--vocab-size 5000");
+    let (found, _) = done.out.split_once("vocabulary ").unwrap().1.split_once(' ').unwrap();
+    let line = format!("longhand: the text has merges for {found} of 5,000 tokens\n");
+    assert!(done.err.contains(&line) && found.parse::<usize>().is_ok_and(|n| n < 400), "{done:?}");
+    // Nobody asked for the default.
+    assert!(![run("--vocab-size 260"), run("")].iter().any(|done| done.err.contains("merges")));
+}
+
+#[test]
 fn flags_of_nanogpt_without_effect_are_noted() {
     let f = Folder::new("nanogpt");
     f.text();

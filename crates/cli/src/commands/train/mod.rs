@@ -127,6 +127,11 @@ fn fill(
 ) -> Result<Run, Failure> {
     checkpoint::probe(dir.checkpoints(), checkpoint_bytes)?;
     tokenizer.save(dir.path(), model.config().n_positions)?;
+    if let Some(asked) = args.vocab_size.filter(|v| *v > tokenizer.vocab_size()) {
+        let have = if texts.is_some() { "the text has" } else { "the stories have" };
+        let [found, asked] = [tokenizer.vocab_size(), asked].map(|n| thousands(n as u64));
+        note(&format!("{have} merges for {found} of {asked} tokens"));
+    }
     if let Some(texts) = &texts {
         texts.tokenize(&tokenizer, dir.path())?;
     }

@@ -127,7 +127,7 @@ fn a_loss_that_is_not_finite_ends_a_run() {
 fn a_run_whose_folder_is_moved_away_ends_with_a_line() {
     let f = Folder::new("moved");
     f.text();
-    let child = f.spawn(&f.tiny("--max-iters 1000000 --eval-interval 1000000 --save-interval 20 --out-dir r"));
+    let child = f.spawn(&f.tiny("--max-iters 20000 --eval-interval 20000 --save-interval 20 --out-dir r"));
     let began = Instant::now();
     while !f.path().join("r/checkpoints/step-20").exists() {
         assert!(began.elapsed() < Duration::from_secs(60));

@@ -106,7 +106,7 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             .axis_desc_style(("sans-serif", 17))
             .draw()?;
 
-        // A name interrupts its roof, so that it can be no other's; on white, above whatever it crosses, drawn last.
+        // A name interrupts its roof, so that it can be no other's; on white, above other roofs, below the dots.
         let mut names: Vec<(String, (f64, f64))> = Vec::new();
         for (i, level) in roof.levels.iter().enumerate() {
             // From the left edge, or where the roof enters the picture, to the highest peak.
@@ -135,6 +135,13 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
             let at = if from > 4.0 * x.start { from } else { (flops / slowest).clamp(x.start, x.end) };
             names.push((words, (at * 2.5, flops)));
         }
+        let small = ("sans-serif", 13).into_font().color(&ROOF).pos(Pos::new(HPos::Center, VPos::Center));
+        for (words, at) in names {
+            // Six and a half pixels a letter is wide for most of them.
+            let half = (6.5 * words.chars().count() as f64 / 2.0) as i32;
+            let ground = Rectangle::new([(-half, -8), (half, 8)], WHITE.mix(0.85).filled());
+            chart.draw_series([EmptyElement::at(at) + ground + Text::new(words, (0, 0), small.clone())])?;
+        }
         for (prefix, suffix, words, colour) in KINDS {
             let of_kind = roof.points.iter().filter(|p| p.name.starts_with(prefix) && p.name.ends_with(suffix));
             let points: Vec<(f64, f64)> = of_kind.map(|p| (p.intensity(), p.gflops())).collect();
@@ -146,13 +153,6 @@ fn draw(roof: &Roof) -> Result<String, Box<dyn std::error::Error>> {
                 .draw_series(points.into_iter().map(dot))?
                 .label(words)
                 .legend(move |(x, y)| Circle::new((x + 8, y), 5, colour.mix(0.75).filled()));
-        }
-        let small = ("sans-serif", 13).into_font().color(&ROOF).pos(Pos::new(HPos::Center, VPos::Center));
-        for (words, at) in names {
-            // Six and a half pixels a letter is wide for most of them.
-            let half = (6.5 * words.chars().count() as f64 / 2.0) as i32;
-            let ground = Rectangle::new([(-half, -8), (half, 8)], WHITE.mix(0.85).filled());
-            chart.draw_series([EmptyElement::at(at) + ground + Text::new(words, (0, 0), small.clone())])?;
         }
         chart
             .configure_series_labels()

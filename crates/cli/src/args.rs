@@ -313,7 +313,7 @@ pub struct RooflineArgs {
     /// Threads [default: the cores granted to this process].
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Seconds for a kernel; 5 repetitions are run in any case, and at most 50
+    /// Seconds for a kernel; 5 repetitions are run in any case, and at most 50.
     #[arg(long, value_name = "S", default_value_t = 0.4)]
     pub seconds: f64,
     /// One JSON line a kernel.

@@ -133,29 +133,26 @@ fn number(path: &Path) -> Option<u64> {
 
 /// Bytes of memory that this process may still take; `None` where the system does not say.
 pub fn available_memory() -> Option<u64> {
-    let info = fs::read_to_string("/proc/meminfo").ok();
-    let free = info.and_then(|text| {
-        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
-    });
+    let free = number_behind("/proc/meminfo", "MemAvailable:").and_then(|kib| kib.checked_mul(1024));
     [free, Cgroup::detect().memory_left, address_space_left()].into_iter().flatten().min()
 }
 
 /// What a limit on the address space (`ulimit -v`) leaves; `None` without one.
 fn address_space_left() -> Option<u64> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|l| l.strip_prefix("Max address space"))?;
-    let limit = line.split_whitespace().next()?.parse::<u64>().ok()?;
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let size = status.lines().find_map(|l| l.strip_prefix("VmSize:"))?;
-    Some(limit.saturating_sub(size.split_whitespace().next()?.parse::<u64>().ok()?.saturating_mul(1024)))
+    let limit = number_behind("/proc/self/limits", "Max address space")?;
+    Some(limit.saturating_sub(number_behind("/proc/self/status", "VmSize:")?.saturating_mul(1024)))
+}
+
+/// The number behind `key`, with which a line of the file begins.
+fn number_behind(file: &str, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    let rest = text.lines().find_map(|l| l.strip_prefix(key))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// The most bytes of memory that this process has had so far; `None` where the system does not say.
 pub fn peak_memory() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+    number_behind("/proc/self/status", "VmHWM:")?.checked_mul(1024)
 }
 
 /// A number of bytes for people.

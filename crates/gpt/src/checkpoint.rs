@@ -33,7 +33,7 @@ const MODEL: &str = "model.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
 const CONFIG: &str = "config.json";
 const TRAINER: &str = "trainer.json";
-pub(crate) const MANIFEST: &str = "manifest.json";
+const MANIFEST: &str = "manifest.json";
 /// manifest.json names the checksum of `hash.rs` so.
 const ALGORITHM: &str = "fnv1a-64-words";
 
@@ -259,6 +259,11 @@ fn newest_that<T>(folder: &Path, read: impl Fn(&Path) -> Result<(u64, T)>) -> Re
         format!("no whole checkpoint here: {}", skipped.join("; "))
     };
     Err(Error::Checkpoint { path: folder.to_path_buf(), problem })
+}
+
+/// Whether a folder is a checkpoint's.
+pub fn is_checkpoint(path: impl AsRef<Path>) -> bool {
+    path.as_ref().join(MANIFEST).exists()
 }
 
 /// The steps of a folder's finished checkpoints, the newest first. Contents are looked at only where a crash left a

@@ -308,7 +308,7 @@ fn read<W>(
     }
     let mut loaded = if run_dir::is_run(folder) {
         checkpoint::load_newest(run_dir::checkpoints_of(folder), checkpoint::Part::Model, access)?
-    } else if folder.join(checkpoint::MANIFEST).exists() {
+    } else if checkpoint::is_checkpoint(folder) {
         checkpoint::load(folder, checkpoint::Part::Model, access)?
     } else if hugging_face::is_model(folder) {
         let hugging_face::Opened { model, params, ignored, .. } = load(folder)?;

@@ -23,7 +23,7 @@ pub fn run(args: &InspectArgs) -> Result<u8, Failure> {
         note_skipped(&skipped);
         newest
     } else {
-        if named.join("manifest.json").exists() {
+        if checkpoint::is_checkpoint(&named) {
             checkpoint::check(&named, Part::Model)?;
         }
         named

@@ -89,11 +89,16 @@ fn check_sequences(config: &Config, sequences: usize, positions: usize) -> Resul
     let product = |sizes: &[usize]| sizes.iter().fold(1u64, |n, &x| n.saturating_mul(x as u64));
     let cache = product(&[config.n_layer, 2, config.n_embd, positions, size_of::<f32>(), sequences]);
     let needed = cache.saturating_add(product(&[3, config.vocab_size, size_of::<f32>(), sequences]));
+    check_memory(format!("generating {sequences} sequences of up to {positions} tokens"), needed)
+}
+
+/// Refuses what needs more memory than there is, where the system says how much that is.
+///
+/// # Errors
+/// `Memory`.
+fn check_memory(what: String, needed: u64) -> Result<(), Failure> {
     match available_memory() {
-        Some(available) if needed > available => {
-            let what = format!("generating {sequences} sequences of up to {positions} tokens");
-            Err(Error::Memory { what, needed, available }.into())
-        }
+        Some(available) if needed > available => Err(Error::Memory { what, needed, available }.into()),
         _ => Ok(()),
     }
 }

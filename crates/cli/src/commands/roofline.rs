@@ -1,13 +1,13 @@
 //! `longhand roofline`: what this CPU can do, and how near to it each kernel comes.
 
 use crate::args::RooflineArgs;
+use crate::commands::check_memory;
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::machine::{Cpu, available_memory, human_bytes};
+use crate::machine::{Cpu, human_bytes};
 use crate::plot::{self, Point, Roof};
 use crate::pool::{Workers, isa_named};
 use crate::progress::{Counter, note, print_line};
-use longhand_gpt::error::Error;
 use longhand_measure::cases::{self, Case, Quoted};
 use longhand_measure::peak::known_ports_and_latency;
 use longhand_measure::roofline::{self, Level, Peak, Row};
@@ -97,11 +97,9 @@ fn chosen(only: Option<&str>) -> Result<Vec<Case>, Failure> {
 
 /// Refuses what takes more memory than there is: a case's own bytes, and the stream beside it.
 fn fits(chosen: &[Case]) -> Result<(), Failure> {
-    let available = available_memory().unwrap_or(u64::MAX);
     let Some(largest) = chosen.iter().max_by(|a, b| a.bytes.total_cmp(&b.bytes)) else { return Ok(()) };
     let needed = largest.bytes as u64 + beyond_caches() as u64;
-    let what = format!("measuring {}", largest.name);
-    if needed > available { Err(Error::Memory { what, needed, available }.into()) } else { Ok(()) }
+    check_memory(format!("measuring {}", largest.name), needed)
 }
 
 struct Measured {
@@ -111,6 +109,13 @@ struct Measured {
     peaks: Vec<Peak>,
     levels: Vec<Level>,
     rows: Vec<Row>,
+}
+
+impl Measured {
+    /// Whether a share of the peak says anything: the instruction set has multiply-adds whose ratio is known.
+    fn has_shares(&self) -> bool {
+        !known_ports_and_latency(self.peak.isa).is_empty()
+    }
 }
 
 fn measure(ctx: &Ctx, chosen: &[Case], budget: Duration) -> Measured {
@@ -152,8 +157,7 @@ fn print_table(m: &Measured, threads: usize) {
         let footprint = human_bytes(l.bytes as u64);
         print_line(&format!("{:<12}{footprint:>10}{:>12.1}{:>14.1}", l.name, l.read / 1e9, l.write / 1e9));
     }
-    // A share of a peak that is none says nothing.
-    let known = !known_ports_and_latency(m.peak.isa).is_empty();
+    let known = m.has_shares();
     let (isa, head) = (m.peak.isa.to_string(), ["ms", "GFLOP/s", "GB/s", "of peak", "bound", "of bound"]);
     let [ms, gflops, gb_s, of_peak, bound, of_bound] = head;
     print_line(&format!("\n{isa:<46}{ms:>10}{gflops:>9}{gb_s:>8}{of_peak:>9}{bound:>7}{of_bound:>10}"));
@@ -186,7 +190,7 @@ fn print_json(m: &Measured, threads: usize) {
             .to_string(),
         );
     }
-    let known = !known_ports_and_latency(m.peak.isa).is_empty();
+    let known = m.has_shares();
     for r in &m.rows {
         let share = |share: f64| known.then(|| rounded(share, 1e4));
         print_line(

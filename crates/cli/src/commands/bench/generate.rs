@@ -2,15 +2,14 @@
 
 use crate::args::BenchGenerateArgs;
 use crate::commands::roofline::{cpu_name, rounded, threads_of};
-use crate::commands::{check_sequences, set_activations, weight_type};
+use crate::commands::{check_memory, check_sequences, set_activations, weight_type};
 use crate::failure::Failure;
-use crate::machine::{available_memory, peak_memory};
+use crate::machine::peak_memory;
 use crate::plot::{self, Point, Roof};
 use crate::pool::Workers;
 use crate::progress::print_line;
 use crate::report::text::{deviation, mean};
 use longhand_gpt::config::Config;
-use longhand_gpt::error::Error;
 use longhand_gpt::mmap::Access;
 use longhand_gpt::model::Gpt;
 use longhand_gpt::snapshot::{self, Body};
@@ -178,10 +177,7 @@ fn model(args: &BenchGenerateArgs) -> Result<(String, Gpt, Params), Failure> {
     // The weights, packed beside them, and the stream that they are held against.
     let packed = if args.weights.iter().any(|kind| kind == "f32") { 4 } else { 2 };
     let needed = config.param_count().saturating_mul(4 + packed).saturating_add(beyond_caches() as u64);
-    let available = available_memory().unwrap_or(u64::MAX);
-    if needed > available {
-        return Err(Error::Memory { what: format!("generating with {}", args.preset), needed, available }.into());
-    }
+    check_memory(format!("generating with {}", args.preset), needed)?;
     let model = Gpt::new(&config)?;
     let params = model.init(0)?;
     Ok((args.preset.clone(), model, params))

@@ -5,15 +5,13 @@ mod running;
 
 use crate::args::{Cli, Command, FinetuneArgs, RowArgs, access, parse};
 use crate::commands::train::{quoted, resume_command_of};
-use crate::commands::{check_overwritten, in_new_folder, kept_path, newest_run, note_skipped};
+use crate::commands::{check_memory, check_overwritten, in_new_folder, kept_path, newest_run, note_skipped};
 use crate::failure::Failure;
-use crate::machine;
 use crate::pool::Workers;
 use crate::progress::{note, print_line, thousands};
 use crate::rows;
 use crate::signals::Interrupt;
 use longhand_gpt::checkpoint::{self, Part};
-use longhand_gpt::error::Error;
 use longhand_gpt::finetune::data::{sample, split};
 use longhand_gpt::finetune::encode::{Encoder, Item};
 use longhand_gpt::finetune::examples::{Example, Examples};
@@ -111,13 +109,7 @@ impl Planned {
         options.validate()?;
         let rows = encode(&base.tokenizer, &net, args, examples, held_out)?;
         let needed = planned_bytes(&net, &options, rows.most_tokens);
-        match machine::available_memory() {
-            Some(available) if needed > available => {
-                let what = format!("fine-tuning {} parameters", thousands(net.layout().count() as u64));
-                return Err(Error::Memory { what, needed, available }.into());
-            }
-            _ => (),
-        }
+        check_memory(format!("fine-tuning {} parameters", thousands(net.layout().count() as u64)), needed)?;
         let layers = (!args.from_scratch).then(|| args.transfer_layers.unwrap_or(net.gpt().config().n_layer));
         let seed = args.seed.unwrap_or(plan::SEED);
         let origin = Origin::of(base, base_path, layers, seed);
